@@ -1,0 +1,103 @@
+// Starts the helper, and starts it again when it dies, on the daemon's main thread. Whatever happens to it, the mount goes
+// on: what it does not do is only that nobody wakes.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
+import { count } from '../coherence/shared.js';
+import { F_SETFL, O_NONBLOCK, O_WRONLY } from '../linux/abi.js';
+import { pipe } from '../linux/process.js';
+import { fcntl } from '../linux/syscalls.js';
+import type { ForwardWiring } from './forwarder.js';
+import { type ForwardShared, HELPER_EXIT } from './jobs.js';
+
+const PROGRAM = fileURLToPath(new URL('./helper-main.js', import.meta.url));
+/** What little it does needs no more (V8's flags). */
+const NODE_FLAGS = ['--max-old-space-size=32', '--max-semi-space-size=1', '--v8-pool-size=0'];
+/** Between its death and the next start, ms: doubled each time up to the second, unless it lived for the third. */
+const PAUSE_MS = 50;
+const PAUSE_MAX_MS = 30_000;
+const SETTLED_MS = 10_000;
+
+export type HelperState = 'off' | 'starting' | 'running' | 'restarting' | 'gone';
+
+export class HelperProcess {
+  readonly wiring: ForwardWiring;
+  state: HelperState = 'off';
+  private readonly jobs: { readonly read: number; readonly write: number };
+  private readonly answers: { readonly read: number; readonly write: number };
+  private readonly control: Int32Array;
+  private readonly helper: Int32Array;
+  private readonly log: Logger;
+  private pause = PAUSE_MS;
+  private mountpoint = '';
+  private device = '';
+
+  /** `control` holds the counters of coherence. */
+  constructor(shared: ForwardShared, control: Int32Array, log: Logger) {
+    // Both ends stay open here: the next helper takes what the one before has left in the pipe.
+    this.jobs = pipe();
+    this.answers = pipe();
+    fcntl(this.jobs.write, F_SETFL, O_WRONLY | O_NONBLOCK);
+    this.wiring = { jobs: this.jobs.write, answers: this.answers.read, shared };
+    this.control = control;
+    this.helper = new Int32Array(shared.helper);
+    this.log = log;
+  }
+
+  /** Starts it for a view that is mounted; `device` is the view's, MAJOR:MINOR. */
+  start(mountpoint: string, device: string): void {
+    this.mountpoint = mountpoint;
+    this.device = device;
+    this.state = 'starting';
+    this.spawn();
+  }
+
+  get pid(): number | null {
+    const pid = Atomics.load(this.helper, 0);
+    return pid < 0 ? null : pid;
+  }
+
+  private spawn(): void {
+    const started = performance.now();
+    const child: ChildProcess = spawn(process.execPath, [...NODE_FLAGS, PROGRAM, this.mountpoint, this.device], {
+      stdio: ['ignore', 'ignore', 'pipe', this.jobs.read, this.answers.write],
+      cwd: '/',
+      env: {},
+    });
+    child.unref();
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-1024);
+    });
+    (child.stderr as unknown as { unref?: () => void } | null)?.unref?.();
+    if (child.pid !== undefined) {
+      Atomics.store(this.helper, 0, child.pid);
+      this.state = 'running';
+    }
+    child.once('error', (error) => {
+      said = error.message;
+    });
+    // Node calls this in the turn in which it reaps the process, before which the pid cannot be anybody else's.
+    const ended = (code: number | null, signal: string | null): void => {
+      Atomics.store(this.helper, 0, -1);
+      if (code === HELPER_EXIT.gone) {
+        this.state = 'gone';
+        return;
+      }
+      if (performance.now() - started > SETTLED_MS) this.pause = PAUSE_MS;
+      this.state = 'restarting';
+      this.log.warn(
+        { code, signal, said: said.trim(), pause: this.pause },
+        'the process that wakes watchers of the view ended, and is started again',
+      );
+      setTimeout(() => {
+        count(this.control, 'forward_restarts');
+        this.spawn();
+      }, this.pause).unref();
+      this.pause = Math.min(this.pause * 2, PAUSE_MAX_MS);
+    };
+    child.once('exit', ended);
+    if (child.pid === undefined) child.once('error', () => ended(null, null));
+  }
+}

@@ -1,0 +1,231 @@
+// Exhausting the daemon: descriptors, nodes, memory, locks. Whoever takes all he can get must not take it from the others: they
+// go on being served, and what was taken comes back when he lets go.
+
+import { expect, test } from 'vitest';
+import { withContainer } from '../regressions/harness.js';
+import { type Actor, errnoOf } from '../support/actor.js';
+import { F_OFD_SETLK, F_WRLCK, O_CREAT, O_PATH, O_RDONLY, O_RDWR, S_IFIFO, S_IFREG } from '../support/constants.js';
+import { descriptorsOf, eventually, mebibytes, statusField, statusOf } from './figures.js';
+
+/** Soft and hard: the daemon cannot raise it again. */
+const limit = (descriptors: number): readonly string[] => ['prlimit', `--nofile=${descriptors}:${descriptors}`];
+const DROP_CACHES = '/proc/sys/vm/drop_caches';
+
+async function inBatches(actor: Actor, total: number, call: (index: number) => readonly [string, ...unknown[]]) {
+  for (let start = 0; start < total; start += 500) {
+    const length = Math.min(500, total - start);
+    await actor.batch(Array.from({ length }, (_, index) => call(start + index)) as never);
+  }
+}
+
+/** Repeats a call until it fails; what it returned, and the error that ended it. */
+async function untilRefused(most: number, call: (index: number) => Promise<number>): Promise<[number[], string]> {
+  const got: number[] = [];
+  for (let index = 0; index < most; index++) {
+    const error = await errnoOf(call(index).then((fd) => got.push(fd)));
+    if (error !== 'no error') return [got, error];
+  }
+  return [got, 'no error'];
+}
+
+/** Everything that somebody does who holds next to nothing. */
+async function expectService(actor: Actor, path: (...names: string[]) => string, tag: string): Promise<void> {
+  await actor.mkdir(path(`service-${tag}`));
+  await actor.writeFile(path(`service-${tag}`, 'f'), 'content');
+  expect((await actor.readFile(path(`service-${tag}`, 'f'))).toString()).toBe('content');
+  await actor.rename(path(`service-${tag}`, 'f'), path(`service-${tag}`, 'g'));
+  expect((await actor.readdir(path(`service-${tag}`))).map(String)).toEqual(['g']);
+  await actor.chmod(path(`service-${tag}`, 'g'), 0o600);
+  await actor.unlink(path(`service-${tag}`, 'g'));
+  await actor.rmdir(path(`service-${tag}`));
+}
+
+test('5000 files with 256 descriptors', async () => {
+  await withContainer(
+    async ({ root, host, view, in: here, under }) => {
+      const file = (index: number) => `d${index % 50}/f${index}`;
+      await inBatches(host, 50, (index) => ['mkdir', under(`d${index}`)]);
+      await inBatches(host, 5000, (index) => ['mknod', under(file(index)), S_IFREG | 0o644]);
+      await inBatches(root, 5000, (index) => ['stat', here(file(index))]);
+      await inBatches(root, 5000, (index) => ['writeFile', here(file(index)), `${index}`]);
+      expect(descriptorsOf(view.pid)).toBeLessThanOrEqual(256);
+      for (let index = 0; index < 5000; index += 499) {
+        expect((await root.readFile(here(file(index)))).toString()).toBe(`${index}`);
+      }
+      expect((await statusOf(view)).nodes).toBeGreaterThan(5000);
+    },
+    { wrapper: limit(256) },
+  );
+});
+
+test('who opens all files he can is refused; the others are served; all comes back', async () => {
+  await withContainer(
+    async ({ root, user, view, in: here }) => {
+      await root.chmod(here(), 0o777);
+      const greedy = await user(1000);
+      await inBatches(greedy, 2000, (index) => ['mknod', here(`f${index}`), S_IFREG | 0o644]);
+      const idle = descriptorsOf(view.pid);
+      const [open, error] = await untilRefused(2000, (index) => greedy.open(here(`f${index}`), O_RDWR));
+      console.log(`${open.length} files open with 512 descriptors, then ${error}`);
+      expect(error).toBe('ENFILE');
+      expect(open.length).toBeGreaterThan(100);
+      await expectService(root, here, 'files');
+      for (const fd of open) await greedy.close(fd);
+      await eventually(10_000, () => descriptorsOf(view.pid) <= idle + 100);
+      const [again] = await untilRefused(100, (index) => greedy.open(here(`f${index}`), O_RDWR));
+      expect(again.length).toBe(100);
+    },
+    { wrapper: limit(512) },
+  );
+});
+
+test('the same with directories', async () => {
+  await withContainer(
+    async ({ root, user, in: here }) => {
+      await root.chmod(here(), 0o777);
+      const greedy = await user(1000);
+      await inBatches(greedy, 1000, (index) => ['mkdir', here(`d${index}`)]);
+      const [open, error] = await untilRefused(1000, (index) => greedy.open(here(`d${index}`), O_RDONLY));
+      expect(error).toBe('ENFILE');
+      expect(open.length).toBeGreaterThan(50);
+      await expectService(root, here, 'directories');
+      for (const fd of open) await greedy.close(fd);
+    },
+    { wrapper: limit(512) },
+  );
+});
+
+test('the same with locks, each of an owner of its own', async () => {
+  await withContainer(
+    async ({ root, user, view, in: here }) => {
+      await root.chmod(here(), 0o777);
+      const greedy = await user(1000);
+      const idle = descriptorsOf(view.pid);
+      await greedy.writeFile(here('f'), '');
+      const [locked, error] = await untilRefused(1000, async (index) => {
+        const fd = await greedy.open(here('f'), O_RDWR);
+        await greedy.lock(fd, F_OFD_SETLK, { type: F_WRLCK, start: index, length: 1 });
+        return fd;
+      });
+      console.log(`${locked.length} lock owners with 512 descriptors, then ${error}`);
+      expect(['ENOLCK', 'ENFILE']).toContain(error);
+      await expectService(root, here, 'locks');
+      await greedy.stop();
+      await eventually(10_000, () => descriptorsOf(view.pid) <= idle + 100);
+    },
+    { wrapper: limit(512) },
+  );
+});
+
+test('the same with FIFOs, which are looked at and never opened', async () => {
+  await withContainer(
+    async ({ root, user, in: here }) => {
+      await root.chmod(here(), 0o777);
+      const greedy = await user(1000);
+      await inBatches(greedy, 2000, (index) => ['mknod', here(`p${index}`), S_IFIFO | 0o644]);
+      await inBatches(greedy, 2000, (index) => ['stat', here(`p${index}`)]);
+      await expectService(root, here, 'fifos');
+    },
+    { wrapper: limit(512) },
+  );
+});
+
+test('the same with files that are deleted and held by O_PATH descriptors', async () => {
+  await withContainer(
+    async ({ root, user, view, host, in: here }) => {
+      await root.chmod(here(), 0o777);
+      const greedy = await user(1000);
+      const idle = descriptorsOf(view.pid);
+      await inBatches(greedy, 1000, (index) => ['mknod', here(`f${index}`), S_IFREG | 0o644]);
+      await inBatches(greedy, 1000, (index) => ['open', here(`f${index}`), O_PATH]);
+      await inBatches(greedy, 1000, (index) => ['unlink', here(`f${index}`)]);
+      await expectService(root, here, 'deleted');
+      await greedy.stop();
+      await host.writeFile(DROP_CACHES, '2');
+      await eventually(10_000, () => descriptorsOf(view.pid) <= idle + 100);
+    },
+    { wrapper: limit(512) },
+  );
+});
+
+test('absent names by the hundred thousand: memory is bounded, and comes to rest', async () => {
+  const total = Number(process.env['FUSE_SHIFTFS_TEST_ABSENT_NAMES'] ?? 200_000);
+  await withContainer(async ({ root, view, in: here }) => {
+    const look = async (from: number, to: number) => {
+      for (let start = from; start < to; start += 2000) {
+        const calls = Array.from({ length: 2000 }, (_, index) => ['access', here(`absent-${start + index}`), 0]);
+        await Promise.all(calls.map(([, path]) => errnoOf(root.access(path as string, 0))));
+      }
+    };
+    await look(0, 4000);
+    const before = statusField(view.pid, 'VmRSS');
+    await look(4000, total / 2);
+    const middle = statusField(view.pid, 'VmRSS');
+    await look(total / 2, total);
+    const after = statusField(view.pid, 'VmRSS');
+    const { counters, nodes } = await statusOf(view);
+    console.log(
+      `${total} absent names: ${mebibytes(before)} before, ${mebibytes(middle)} at half, ${mebibytes(after)} after; ` +
+        `${counters['names']} names kept, ${nodes} nodes`,
+    );
+    expect(nodes).toBeLessThan(100);
+    // What one name costs is what the table of names needs for it, not a node.
+    expect(((after - before) * 1024) / total).toBeLessThan(300);
+  });
+}, 180_000);
+
+test('everything that was looked up is forgotten with the caches, and nothing is held', async () => {
+  await withContainer(async ({ root, host, view, in: here, under }) => {
+    await root.stat(here());
+    const idle = descriptorsOf(view.pid);
+    await inBatches(host, 100, (index) => ['mkdir', under(`d${index}`)]);
+    await inBatches(host, 5000, (index) => ['mknod', under(`d${index % 100}/f${index}`), S_IFREG | 0o644]);
+    const fds: number[] = [];
+    for (let index = 0; index < 200; index++) fds.push(await root.open(here(`d${index % 100}/f${index}`), O_RDWR));
+    await inBatches(root, 5000, (index) => ['stat', here(`d${index % 100}/f${index}`)]);
+    const held = await statusOf(view);
+    expect(held.nodes).toBeGreaterThan(5000);
+    expect(held.openFiles).toBe(200);
+    for (const fd of fds) await root.close(fd);
+    await eventually(
+      20_000,
+      async () => {
+        await host.writeFile(DROP_CACHES, '2');
+        const { nodes, openFiles, openDirectories } = await statusOf(view);
+        return nodes <= 2 && openFiles === 0 && openDirectories === 0 && descriptorsOf(view.pid) <= idle + 4;
+      },
+      async () => `${JSON.stringify(await statusOf(view))}, ${descriptorsOf(view.pid)} descriptors, ${idle} when idle`,
+    );
+  });
+});
+
+test('files created and removed for a long time leave nothing behind', async () => {
+  await withContainer(async ({ root, host, view, in: here }) => {
+    const round = async (): Promise<void> => {
+      for (let index = 0; index < 20; index++) {
+        await root.batch(
+          Array.from({ length: 100 }, (_, file) => [
+            ['open', here(`f${file}`), O_CREAT | O_RDWR],
+            ['unlink', here(`f${file}`)],
+          ]).flat() as never,
+        );
+        for (const fd of (await root.batch([['readdir', '/proc/self/fd'] as never]))[0] as Buffer[]) {
+          if (Number(String(fd)) > 40) await errnoOf(root.close(Number(String(fd))));
+        }
+      }
+    };
+    await round();
+    await host.writeFile(DROP_CACHES, '2');
+    const descriptors = descriptorsOf(view.pid);
+    await round();
+    await eventually(
+      20_000,
+      async () => {
+        await host.writeFile(DROP_CACHES, '2');
+        return descriptorsOf(view.pid) <= descriptors + 10 && (await statusOf(view)).nodes <= 3;
+      },
+      async () =>
+        `${JSON.stringify(await statusOf(view))}, ${descriptorsOf(view.pid)} descriptors, before ${descriptors}`,
+    );
+  });
+});
