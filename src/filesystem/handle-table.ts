@@ -72,6 +72,11 @@ export class HandleTable {
     return Atomics.load(this.header, H_DIRECTORIES);
   }
 
+  /** The highest slot that was ever used; slots start at 1. */
+  get highestSlot(): number {
+    return Atomics.load(this.header, H_USED);
+  }
+
   /** A new handle's slot, or 0 when there are too many. `fd` is -1 for a handle without a descriptor. */
   add(kind: number, node: number, fd: number, openFlags: number, state: number): number {
     lock(this.header, H_LOCK);
