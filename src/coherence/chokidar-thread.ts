@@ -13,6 +13,7 @@ import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
 import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
 import { Devices } from '../filesystem/devices.js';
 import { HandleTable } from '../filesystem/handle-table.js';
+import { Held } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
 import { NODE_ARMING, NODE_WATCHED, NodeTable } from '../filesystem/node-table.js';
 import { acquire } from '../filesystem/resolve.js';
@@ -66,12 +67,14 @@ class Watcher {
       close(fd);
     };
     const { shared, coherence } = data;
+    const held = new Held(shared.held);
     this.nodes = new NodeTable(shared.nodes, closeDescriptor);
     this.context = new Context({
       memory: this.memory,
       nodes: this.nodes,
       handles: new HandleTable(shared.handles),
-      locks: new LockTable(shared.locks, closeDescriptor),
+      locks: new LockTable(shared.locks, held, closeDescriptor),
+      held,
       devices: new Devices(shared.devices),
       ids: new IdMap({
         uid: { ranges: [], overflow: 65534, squash: null },

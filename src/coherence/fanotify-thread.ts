@@ -11,6 +11,7 @@ import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
 import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
 import { DEVICE_HANDLES, Devices } from '../filesystem/devices.js';
 import { HandleTable } from '../filesystem/handle-table.js';
+import { Held } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
 import { HANDLE_BYTES_MAX, NodeTable } from '../filesystem/node-table.js';
 import { type Finder, Forwarder, type ForwardWiring } from '../forward/forwarder.js';
@@ -103,11 +104,13 @@ class Watcher implements Finder {
       close(fd);
     };
     const { shared, coherence } = data;
+    const held = new Held(shared.held);
     this.context = new Context({
       memory: this.memory,
       nodes: new NodeTable(shared.nodes, closeDescriptor),
       handles: new HandleTable(shared.handles),
-      locks: new LockTable(shared.locks, closeDescriptor),
+      locks: new LockTable(shared.locks, held, closeDescriptor),
+      held,
       devices: new Devices(shared.devices),
       ids: new IdMap({
         uid: { ranges: [], overflow: 65534, squash: null },

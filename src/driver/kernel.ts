@@ -24,6 +24,7 @@ import { ShiftfsError } from '../errors.js';
 import { Context, type FileSystemOptions, SCRATCH_SIZE } from '../filesystem/context.js';
 import { createDevices, DEVICE_HANDLES, DEVICE_UNWATCHABLE, Devices } from '../filesystem/devices.js';
 import { createHandleTable, HandleTable } from '../filesystem/handle-table.js';
+import { createHeld, Held } from '../filesystem/held.js';
 import { createLockTable, LockTable } from '../filesystem/lock-table.js';
 import { createNodeTable, NodeTable, ROOT_SLOT } from '../filesystem/node-table.js';
 import { initializeRoot } from '../filesystem/resolve.js';
@@ -55,7 +56,7 @@ import {
 } from './kernel/shared.js';
 import { enableUring, possibleCores, uringParameter } from './kernel/uring-parameter.js';
 import { unmountView } from './mounting.js';
-import { mountFlags, nodeDescriptorBudget, openSource } from './source.js';
+import { DESCRIPTORS_A_THREAD, mountFlags, openSource, shareDescriptors } from './source.js';
 
 /** Nodes there may be: address space, not memory (80 bytes each when used). */
 const NODE_CAPACITY = 8 << 20;
@@ -112,6 +113,8 @@ class KernelView implements MountedView {
   private workerData: Omit<WorkerData, 'index' | 'kind' | 'queues'> | undefined;
   private agreed: Negotiated | undefined;
   private descriptorBudget = 0;
+  /** What was asked for, or what there are descriptors for. */
+  private maxWorkers = 0;
   private coherence: Coherent | null = null;
   private watcher: Worker | undefined;
   private helper: HelperProcess | undefined;
@@ -189,7 +192,7 @@ class KernelView implements MountedView {
       features: featureNames(agreed!),
       coherence: this.describeCoherence(),
       watcher: this.describeWatcher(),
-      workers: { alive, busy, max: this.options.maxWorkers },
+      workers: { alive, busy, max: this.maxWorkers },
       nodes: this.nodes!.liveNodes,
       descriptors: {
         cached: this.nodes!.cachedDescriptors + this.nodes!.pinnedDescriptors,
@@ -197,7 +200,7 @@ class KernelView implements MountedView {
       },
       openFiles: this.handles!.openFiles,
       openDirectories: this.handles!.openDirectories,
-      ...summarizeFigures(new Int32Array(shared!.figures), this.options.maxWorkers),
+      ...summarizeFigures(new Int32Array(shared!.figures), this.maxWorkers),
       counters: this.counters(),
     };
   }
@@ -235,15 +238,18 @@ class KernelView implements MountedView {
   }
 
   private prepareTables(rootFd: number, fsOptions: FileSystemOptions): Context {
-    this.descriptorBudget = nodeDescriptorBudget();
+    const { threads, nodes, held } = shareDescriptors(this.options.maxWorkers);
+    this.descriptorBudget = nodes.descriptorBudget;
+    this.maxWorkers = threads;
     this.shared = createShared(
       {
-        nodes: createNodeTable({ capacity: NODE_CAPACITY, descriptorBudget: this.descriptorBudget }),
+        nodes: createNodeTable({ capacity: NODE_CAPACITY, ...nodes }),
         handles: createHandleTable(HANDLE_CAPACITY),
         locks: createLockTable(),
+        held: createHeld(held),
         devices: createDevices(),
       },
-      this.options.maxWorkers,
+      this.maxWorkers,
     );
     const closeDescriptor = (fd: number): void => {
       close(fd);
@@ -252,11 +258,13 @@ class KernelView implements MountedView {
     this.handles = new HandleTable(this.shared.handles);
     // /proc/self/fd is the working directory of serving threads; for the root, the main thread's own serves.
     process.chdir('/proc/self/fd');
+    const holders = new Held(this.shared.held);
     const context = new Context({
       memory: this.memory,
       nodes: this.nodes,
       handles: this.handles,
-      locks: new LockTable(this.shared.locks, closeDescriptor),
+      locks: new LockTable(this.shared.locks, holders, closeDescriptor),
+      held: holders,
       devices: new Devices(this.shared.devices),
       ids: new IdMap(this.options.map),
       leases: new FixedLeases(0),
@@ -475,21 +483,21 @@ class KernelView implements MountedView {
 
   private async startThreads(): Promise<void> {
     this.supervisor = new Worker(fileURLToPath(new URL('./kernel/supervisor.js', import.meta.url)), {
-      workerData: { shared: this.shared, maxWorkers: this.options.maxWorkers },
+      workerData: { shared: this.shared, maxWorkers: this.maxWorkers },
     });
     this.supervisor.on('message', (message: ThreadMessage) => {
       if (message.kind === 'grow') void this.grow();
     });
     this.supervisor.on('error', (error) => this.fail(error));
     if (!this.overIoUring) {
-      const count = Math.min(this.options.workers, this.options.maxWorkers);
+      const count = Math.min(this.options.workers, this.maxWorkers);
       await Promise.all(Array.from({ length: count }, () => this.startThread(KIND_DEVICE, [])));
       return;
     }
     // FORGET, INTERRUPT and what comes before the queues are there arrive by the device.
     await this.startThread(KIND_DEVICE, []);
     const cores = possibleCores();
-    const threads = Math.min(cores, QUEUE_THREADS_MAX, this.options.maxWorkers - 1);
+    const threads = Math.min(cores, QUEUE_THREADS_MAX, this.maxWorkers - 1);
     await Promise.all(
       Array.from({ length: threads }, (_, thread) => {
         const queues = Array.from({ length: cores }, (_, core) => core).filter((core) => core % threads === thread);
@@ -530,10 +538,12 @@ class KernelView implements MountedView {
     this.growing = true;
     const { overIoUring } = this;
     const wanted = overIoUring ? 1 : this.threads.length;
-    const more = Math.min(wanted, this.options.maxWorkers - this.threads.length);
+    const more = Math.min(wanted, this.maxWorkers - this.threads.length);
     this.log.debug({ threads: this.threads.length, more }, 'serving threads are stuck in the underlay');
     const queues = overIoUring ? Array.from({ length: possibleCores() }, (_, core) => core) : [];
     const kind = overIoUring ? KIND_ROVER : KIND_DEVICE;
+    // A thread cannot give cached descriptors back before it runs.
+    this.nodes!.evict(more * DESCRIPTORS_A_THREAD);
     try {
       await Promise.all(Array.from({ length: more }, () => this.startThread(kind, queues)));
     } catch (error) {
@@ -547,16 +557,20 @@ class KernelView implements MountedView {
     const data: WorkerData = { ...this.workerData!, index, kind, queues };
     const thread = new Worker(fileURLToPath(new URL('./kernel/worker.js', import.meta.url)), { workerData: data });
     this.threads.push(thread);
+    let serving = false;
     return new Promise((resolve, reject) => {
       thread.on('message', (message: ThreadMessage) => {
-        if (message.kind === 'ready') resolve();
-        else if (message.kind === 'log') this.log[message.level](message.fields, message.message);
+        if (message.kind === 'ready') {
+          serving = true;
+          resolve();
+        } else if (message.kind === 'log') this.log[message.level](message.fields, message.message);
         else if (message.kind === 'ended') this.end(message.errno);
         else if (message.kind === 'arm' || message.kind === 'disarm') this.watcher?.postMessage(message);
       });
       thread.on('error', (error) => {
+        // One that did not get as far as to serve is missed by nobody but whoever asked for it.
         reject(error);
-        this.fail(error);
+        if (serving) this.fail(error);
       });
     });
   }

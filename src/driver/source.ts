@@ -3,6 +3,8 @@
 
 import type { MountOptions } from '../config/mount-options.js';
 import { ShiftfsError } from '../errors.js';
+import type { HeldLimits } from '../filesystem/held.js';
+import type { NodeTableOptions } from '../filesystem/node-table.js';
 import {
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -22,8 +24,17 @@ import { call4, NR, openat } from '../linux/syscalls.js';
 
 /** open_tree(2): a private copy of the mount. */
 const OPEN_TREE_CLONE = 1;
-/** Descriptors left for everything that is not a cached directory or an open file. */
-const RESERVED_DESCRIPTORS = 96;
+/** Descriptors of the process itself (libraries, pipes, the watcher, the status socket). */
+const OWN_DESCRIPTORS = 64;
+/** What a thread needs: its event loop, its clone of the device, its ring. */
+export const DESCRIPTORS_A_THREAD = 8;
+/** Descriptors of a moment: at least, and at most, for all requests that are being served. */
+const MOMENT_LEAST = 32;
+const MOMENT_MOST = 256;
+/** Deleted and special files that may keep a descriptor for as long as the kernel knows them. */
+const PINNED_MOST = 4096;
+/** What a user may hold of the part that is kept for those who hold little. */
+const MODEST_MOST = 32;
 
 /**
  * An O_PATH descriptor of the source as it is to be seen: with --xdev of a private copy of its mount, in which nothing is
@@ -51,12 +62,35 @@ export function mountFlags(options: MountOptions): number {
   return flags;
 }
 
-/** How many descriptors nodes may hold: half of what RLIMIT_NOFILE leaves, the other half being for open files. */
-export function nodeDescriptorBudget(): number {
+/** How the descriptors that RLIMIT_NOFILE allows are shared out. */
+export interface DescriptorShares {
+  /** Serving threads there may be: no more than there are descriptors for. */
+  readonly threads: number;
+  readonly nodes: Pick<NodeTableOptions, 'descriptorBudget' | 'pinnedMax' | 'scarceFrom'>;
+  /** Held by users of the view: open files, directories, locks. */
+  readonly held: HeldLimits;
+}
+
+/** Shares the descriptors out. `threads`: serving threads that were asked for. */
+export function shareDescriptors(threads: number): DescriptorShares {
   const SYS_PRLIMIT64 = process.arch === 'arm64' ? 261 : 302;
   const RLIMIT_NOFILE = 7;
   const memory = new Memory(16);
   const error = call4(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, memory.address);
-  const limit = error < 0 ? 1024 : Math.min(memory.u64(0), 1 << 20);
-  return Math.max(64, Math.floor((limit - RESERVED_DESCRIPTORS) / 2));
+  return sharesOf(error < 0 ? 1024 : Math.min(memory.u64(0), 1 << 20), threads);
+}
+
+/** The same for a given limit. Of few, threads get an eighth at most. */
+export function sharesOf(limit: number, threads: number): DescriptorShares {
+  const allowed = Math.max(2, Math.min(threads, Math.floor(limit / 8 / DESCRIPTORS_A_THREAD)));
+  const left = Math.max(64, limit - OWN_DESCRIPTORS - allowed * DESCRIPTORS_A_THREAD);
+  const pinned = Math.min(PINNED_MOST, left >> 3);
+  const moment = Math.max(MOMENT_LEAST, Math.min(MOMENT_MOST, left >> 4));
+  const total = Math.max(16, left - pinned - moment);
+  const reserve = total >> 3;
+  return {
+    threads: allowed,
+    nodes: { descriptorBudget: left >> 1, pinnedMax: pinned, scarceFrom: limit - moment },
+    held: { total, reserve, modest: Math.max(4, Math.min(MODEST_MOST, reserve >> 2)) },
+  };
 }

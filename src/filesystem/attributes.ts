@@ -20,7 +20,7 @@ import {
   UTIME_NOW,
   UTIME_OMIT,
 } from '../linux/abi.js';
-import { EBADF, EFBIG, EINVAL, EMFILE, ENFILE, ENODATA, ENOENT, EOVERFLOW, EPERM, ESTALE } from '../linux/errno.js';
+import { EBADF, EFBIG, EINVAL, EMFILE, ENODATA, ENOENT, EOVERFLOW, EPERM, ESTALE } from '../linux/errno.js';
 import { STATX } from '../linux/layout.js';
 import { call2, call4, call6, close, NR, openat } from '../linux/syscalls.js';
 import { AT_STAT, AT_STATFS, AT_TIMES, type Context } from './context.js';
@@ -76,7 +76,7 @@ export function lookup(context: Context, parent: number, nameOffset: number, nam
     result.node = 0;
     result.nameSeconds = leases.name(nameOffset, nameLength, false, false);
     error = 0;
-  } else if (fd === -EMFILE || fd === -ENFILE) {
+  } else if (fd === -EMFILE) {
     nodes.evict(64);
     error = lookupIn(context, parent, parentFd, nameOffset, nameLength);
   }

@@ -8,6 +8,7 @@ import { call2, NR } from '../linux/syscalls.js';
 import { Credentials } from './credentials.js';
 import type { Devices } from './devices.js';
 import type { HandleTable } from './handle-table.js';
+import type { Held } from './held.js';
 import type { LockTable } from './lock-table.js';
 import type { Identity, NodeTable } from './node-table.js';
 
@@ -128,6 +129,7 @@ export class Context {
   readonly nodes: NodeTable;
   readonly handles: HandleTable;
   readonly locks: LockTable;
+  readonly held: Held;
   readonly devices: Devices;
   readonly ids: IdMap;
   readonly leases: Leases;
@@ -161,6 +163,7 @@ export class Context {
     nodes: NodeTable;
     handles: HandleTable;
     locks: LockTable;
+    held: Held;
     devices: Devices;
     ids: IdMap;
     leases: Leases;
@@ -171,6 +174,7 @@ export class Context {
     this.nodes = parts.nodes;
     this.handles = parts.handles;
     this.locks = parts.locks;
+    this.held = parts.held;
     this.devices = parts.devices;
     this.ids = parts.ids;
     this.leases = parts.leases;
@@ -181,6 +185,11 @@ export class Context {
     this.dotdot = this.memory.setString(AT_DOTDOT, '..');
     this.capabilityName = this.memory.setString(AT_CAPABILITY, 'security.capability');
     this.credentials = new Credentials(this.memory, AT_ARGUMENT);
+  }
+
+  /** For whom descriptors that the request will hold are counted (held.ts). */
+  get holder(): number {
+    return this.held.holder(this.caller.uid);
   }
 
   /** Address of a byte of this thread's memory. */

@@ -5,42 +5,42 @@
 // getdents64 asks for no more than the reply can hold.
 
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY, S_IFDIR } from '../linux/abi.js';
-import { EINVAL, EMFILE, ENFILE, ENOTDIR } from '../linux/errno.js';
+import { EINVAL, ENFILE, ENOTDIR } from '../linux/errno.js';
 import { DIRENT64 } from '../linux/layout.js';
-import { call2, call4, close, NR, openat, seekTo } from '../linux/syscalls.js';
+import { call2, call4, close, NR, seekTo } from '../linux/syscalls.js';
 import { gone } from './attributes.js';
 import { AT_DIRENTS, type Context, DIRENTS_BYTES } from './context.js';
 import { HANDLE_CACHEABLE, HANDLE_DIRECTORY } from './handle-table.js';
 import { NODE_DATA_CHANGED } from './node-table.js';
-import { acquire } from './resolve.js';
+import { acquire, openSparing } from './resolve.js';
+
+/** What an open directory takes: its own descriptor and that of its node. */
+const DESCRIPTORS = 2;
 
 /** Opens a directory. Fills result.handle, cacheListing (the kernel may cache it) and keepCache (and keep what it has). */
 export function openDirectory(context: Context, slot: number): number {
-  const { nodes, handles, result } = context;
+  const { nodes, handles, result, held, holder } = context;
   if (nodes.type(slot) !== S_IFDIR) return -ENOTDIR;
+  if (!held.take(holder, DESCRIPTORS)) return -ENFILE;
   const fd = acquire(context, slot);
-  if (fd < 0) return gone(fd);
+  if (fd < 0) {
+    held.give(holder, DESCRIPTORS);
+    return gone(fd);
+  }
   context.leases.begin(slot, fd);
   const version = nodes.version(slot);
   const cacheable = context.leases.mayCacheListing(slot);
   // A listing that changed while the kernel was caching it must not be kept, whoever has cached it.
   const stale = (nodes.clearFlags(slot, NODE_DATA_CHANGED) & NODE_DATA_CHANGED) !== 0;
   const keep = cacheable && context.leases.keepData(slot) && !stale;
-  let opened = openat(AT_FDCWD, context.fdName(fd), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (opened === -EMFILE) {
-    nodes.evict(64);
-    opened = openat(AT_FDCWD, context.fdName(fd), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (opened === -EMFILE) opened = -ENFILE;
-  }
-  if (opened < 0) {
-    nodes.unpin(slot);
-    return opened;
-  }
-  const handle = handles.add(HANDLE_DIRECTORY, slot, opened, 0, cacheable ? HANDLE_CACHEABLE : 0);
+  const opened = openSparing(context, AT_FDCWD, context.fdName(fd), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  const state = cacheable ? HANDLE_CACHEABLE : 0;
+  const handle = opened < 0 ? 0 : handles.add(HANDLE_DIRECTORY, slot, opened, 0, state, holder);
   if (handle === 0) {
-    close(opened);
+    if (opened >= 0) close(opened);
     nodes.unpin(slot);
-    return -ENFILE;
+    held.give(holder, DESCRIPTORS);
+    return opened < 0 ? opened : -ENFILE;
   }
   // The pin stays with the open directory.
   handles.setVersion(handle, version);
@@ -59,12 +59,14 @@ export function closeDirectory(context: Context, handle: number): void {
   const { handles, nodes } = context;
   const slot = handles.node(handle);
   const fd = handles.fd(handle);
+  const holder = handles.holder(handle);
   if ((handles.state(handle) & HANDLE_CACHEABLE) !== 0 && handles.version(handle) !== nodes.version(slot)) {
     nodes.setFlags(slot, NODE_DATA_CHANGED);
   }
   handles.remove(handle);
   close(fd);
   nodes.unpin(slot);
+  context.held.give(holder, DESCRIPTORS);
 }
 
 export function fsyncDirectory(context: Context, handle: number, dataOnly: boolean): number {

@@ -32,7 +32,6 @@ import {
   EINVAL,
   EISDIR,
   ELOOP,
-  EMFILE,
   ENFILE,
   ENOTTY,
   EOPNOTSUPP,
@@ -41,14 +40,14 @@ import {
   ESTALE,
 } from '../linux/errno.js';
 import { STATX } from '../linux/layout.js';
-import { call2, call4, call6, close, ioctl, lseek, NR, openat, pread, pwrite } from '../linux/syscalls.js';
+import { call2, call4, call6, close, ioctl, lseek, NR, pread, pwrite } from '../linux/syscalls.js';
 import { disarm, found, gone } from './attributes.js';
 import { AT_STAT, type Context } from './context.js';
 import { DEVICE_NO_PASSTHROUGH } from './devices.js';
 import { HANDLE_FILE, HANDLE_NOFLUSH, HANDLE_PASSTHROUGH } from './handle-table.js';
 import { beginCreate, creationMode } from './namespace.js';
 import { NODE_RECORD_LOCKS } from './node-table.js';
-import { acquire, identify, statFd } from './resolve.js';
+import { acquire, identify, openSparing, statFd } from './resolve.js';
 
 /** A node whose files are, for now, not passed through (some open of it is served by us). */
 const NOT_PASSED = -1;
@@ -66,13 +65,19 @@ export function open(context: Context, slot: number, flags: number, kill: boolea
   if (type !== S_IFREG) return type === S_IFDIR ? -EISDIR : type === S_IFLNK ? -ELOOP : -EPERM;
   const fd = acquire(context, slot);
   if (fd < 0) return fd;
-  let error = 0;
-  if ((flags & O_ACCMODE) !== O_RDONLY) error = checkWritable(context, fd, flags);
+  // What is refused must not have been cut before.
+  let error = mayHold(context) ? 0 : -ENFILE;
+  if (error === 0 && (flags & O_ACCMODE) !== O_RDONLY) error = checkWritable(context, fd, flags);
   if (error === 0 && (flags & O_TRUNC) !== 0) error = cut(context, fd, kill);
   if (error === 0) error = openHandle(context, slot, fd, flags);
   // On success the pin stays with the open file.
   if (error < 0) context.nodes.unpin(slot);
   return error;
+}
+
+/** Whether the caller may have one more open file, for which two descriptors are needed at most. */
+function mayHold(context: Context): boolean {
+  return context.held.hasRoom(context.holder, 2);
 }
 
 /** A backing file is opened by the kernel without the checks of open(2), so these are ours (fs/namei.c, may_open). */
@@ -89,7 +94,7 @@ function checkWritable(context: Context, fd: number, flags: number): number {
 function cut(context: Context, fd: number, kill: boolean): number {
   context.credentials.serve();
   context.credentials.setFsetid(!kill);
-  const opened = openat(AT_FDCWD, context.fdName(fd), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0);
+  const opened = openSparing(context, AT_FDCWD, context.fdName(fd), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0);
   context.credentials.setFsetid(false);
   if (opened < 0) return opened;
   close(opened);
@@ -98,13 +103,19 @@ function cut(context: Context, fd: number, kill: boolean): number {
 
 /** Makes the handle of an open whose node is pinned; the pin is the handle's when this returns 0. */
 function openHandle(context: Context, slot: number, fd: number, flags: number): number {
-  const { nodes, handles, result, options, backing, devices } = context;
+  const { nodes, handles, result, options, backing, devices, held, holder } = context;
   const device = nodes.device(slot);
   result.backing = 0;
   nodes.lockNode(slot);
   const before = nodes.addOpen(slot, 1);
   let id = nodes.backing(slot);
   if (before === 0) {
+    if (!held.take(holder, 1)) {
+      nodes.addOpen(slot, -1);
+      nodes.unlockNode(slot);
+      return -ENFILE;
+    }
+    nodes.setHolder(slot, holder);
     id = NOT_PASSED;
     if (backing !== null && !devices.has(device, DEVICE_NO_PASSTHROUGH)) {
       context.credentials.serve();
@@ -122,7 +133,7 @@ function openHandle(context: Context, slot: number, fd: number, flags: number): 
   nodes.unlockNode(slot);
   let own = -1;
   if (id === NOT_PASSED) {
-    own = openOwn(context, fd, flags);
+    own = openOwn(context, holder, fd, flags);
     if (own < 0) {
       closeNode(context, slot);
       return own;
@@ -132,9 +143,9 @@ function openHandle(context: Context, slot: number, fd: number, flags: number): 
   // close(2) would be missed. See locks.ts for the ones taken through other descriptors.
   const noFlush = (flags & O_ACCMODE) !== O_RDWR && (nodes.flags(slot) & NODE_RECORD_LOCKS) === 0;
   const state = (id === NOT_PASSED ? 0 : HANDLE_PASSTHROUGH) | (noFlush ? HANDLE_NOFLUSH : 0);
-  const handle = handles.add(HANDLE_FILE, slot, own, flags, state);
+  const handle = handles.add(HANDLE_FILE, slot, own, flags, state, holder);
   if (handle === 0) {
-    if (own >= 0) close(own);
+    if (own >= 0) closeOwn(context, holder, own);
     closeNode(context, slot);
     return -ENFILE;
   }
@@ -149,10 +160,11 @@ function openHandle(context: Context, slot: number, fd: number, flags: number): 
 
 /** Counts one open of a node less, without its pin. */
 function closeNode(context: Context, slot: number): void {
-  const { nodes, backing } = context;
+  const { nodes, backing, held } = context;
   nodes.lockNode(slot);
   let id = 0;
   if (nodes.addOpen(slot, -1) === 1) {
+    held.give(nodes.holder(slot), 1);
     id = nodes.backing(slot);
     nodes.setBacking(slot, 0);
   }
@@ -164,16 +176,18 @@ function closeNode(context: Context, slot: number): void {
  * Opens the underlay's file for ourselves. O_DIRECT is left out, as our buffers are not aligned for the underlay, and
  * O_NOFOLLOW, as the way there is a magic link.
  */
-function openOwn(context: Context, fd: number, flags: number): number {
+function openOwn(context: Context, holder: number, fd: number, flags: number): number {
+  if (!context.held.take(holder, 1)) return -ENFILE;
   const own =
     (flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_DIRECT | O_PATH | O_NOFOLLOW)) | O_CLOEXEC | O_NONBLOCK;
-  let opened = openat(AT_FDCWD, context.fdName(fd), own, 0);
-  if (opened === -EMFILE) {
-    context.nodes.evict(64);
-    opened = openat(AT_FDCWD, context.fdName(fd), own, 0);
-    if (opened === -EMFILE) return -ENFILE;
-  }
+  const opened = openSparing(context, AT_FDCWD, context.fdName(fd), own, 0);
+  if (opened < 0) context.held.give(holder, 1);
   return opened;
+}
+
+function closeOwn(context: Context, holder: number, fd: number): void {
+  close(fd);
+  context.held.give(holder, 1);
 }
 
 /**
@@ -188,19 +202,15 @@ export function create(
   flags: number,
   mode: number,
 ): number {
+  if (!mayHold(context)) return -ENFILE;
   const parentFd = beginCreate(context, parent);
   if (parentFd < 0) return parentFd;
   const name = context.address(nameOffset);
   const safe = creationMode(context, parentFd, S_IFREG, mode & 0o7777);
-  let fd = openat(parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
-  if (fd === -EMFILE) {
-    context.nodes.evict(64);
-    fd = openat(parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
-  }
+  const fd = openSparing(context, parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
   if (fd < 0) {
     context.nodes.unpin(parent);
-    if (fd === -EEXIST) return (flags & O_EXCL) !== 0 ? -EEXIST : -ESTALE;
-    return fd === -EMFILE ? -ENFILE : fd;
+    return fd === -EEXIST && (flags & O_EXCL) === 0 ? -ESTALE : fd;
   }
   context.leases.changed(parent);
   const error = openCreated(context, parent, nameOffset, nameLength, fd, flags);
@@ -210,14 +220,15 @@ export function create(
 
 /** An unnamed file in the directory `parent` (O_TMPFILE); linkat(2) can give it a name. */
 export function createUnnamed(context: Context, parent: number, flags: number, mode: number): number {
+  if (!mayHold(context)) return -ENFILE;
   const parentFd = beginCreate(context, parent);
   if (parentFd < 0) return parentFd;
   const safe = creationMode(context, parentFd, S_IFREG, mode & 0o7777);
   const own = O_TMPFILE | O_RDWR | O_CLOEXEC | (flags & O_EXCL);
-  const fd = openat(AT_FDCWD, context.fdName(parentFd), own, safe);
+  const fd = openSparing(context, AT_FDCWD, context.fdName(parentFd), own, safe);
   if (fd < 0) {
     context.nodes.unpin(parent);
-    return fd === -EMFILE ? -ENFILE : fd;
+    return fd;
   }
   const error = openCreated(context, parent, 0, 0, fd, flags);
   context.nodes.unpin(parent);
@@ -244,14 +255,14 @@ function openCreated(
   // The node keeps an O_PATH descriptor: one open for writing would make the file "text busy" for as long.
   let pinned = nodes.pin(slot);
   if (pinned < 0) {
-    const path = openat(AT_FDCWD, context.fdName(fd), O_PATH | O_CLOEXEC, 0);
+    const path = openSparing(context, AT_FDCWD, context.fdName(fd), O_PATH | O_CLOEXEC, 0);
     pinned = path < 0 ? path : nodes.attach(slot, path, false);
   }
   close(fd);
   if (pinned >= 0) {
     error = openHandle(context, slot, pinned, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_TMPFILE));
     if (error < 0) nodes.unpin(slot);
-  } else error = pinned === -EMFILE ? -ENFILE : pinned;
+  } else error = pinned;
   if (error < 0) nodes.forget(slot, 1);
   return error;
 }
@@ -264,11 +275,12 @@ export function handleDescriptor(context: Context, handle: number): number {
   const slot = handles.node(handle);
   const nodeFd = acquire(context, slot);
   if (nodeFd < 0) return gone(nodeFd);
-  const opened = openOwn(context, nodeFd, handles.openFlags(handle));
+  const holder = handles.holder(handle);
+  const opened = openOwn(context, holder, nodeFd, handles.openFlags(handle));
   nodes.unpin(slot);
   if (opened < 0) return opened;
   const given = handles.giveFd(handle, opened);
-  if (given !== opened) close(opened);
+  if (given !== opened) closeOwn(context, holder, opened);
   return given;
 }
 
@@ -332,11 +344,12 @@ export function closeFile(context: Context, handle: number): void {
   const { handles, nodes } = context;
   const slot = handles.node(handle);
   const fd = handles.fd(handle);
+  const holder = handles.holder(handle);
   const writer =
     (handles.state(handle) & HANDLE_PASSTHROUGH) !== 0 && (handles.openFlags(handle) & O_ACCMODE) !== O_RDONLY;
   handles.remove(handle);
   if (writer) nodes.addWriter(slot, -1);
-  if (fd >= 0) close(fd);
+  if (fd >= 0) closeOwn(context, holder, fd);
   closeNode(context, slot);
   nodes.unpin(slot);
 }

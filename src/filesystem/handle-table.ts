@@ -18,6 +18,8 @@ const STATE = 8;
 const VERSION = 9;
 /** Requests that go on after their caller was let go, and CLOSING once the handle was released meanwhile. */
 const HELD = 10;
+/** For whom its own descriptor is counted (held.ts). */
+const HOLDER = 11;
 const CLOSING = 1 << 30;
 
 const H_LOCK = 0;
@@ -78,7 +80,7 @@ export class HandleTable {
   }
 
   /** A new handle's slot, or 0 when there are too many. `fd` is -1 for a handle without a descriptor. */
-  add(kind: number, node: number, fd: number, openFlags: number, state: number): number {
+  add(kind: number, node: number, fd: number, openFlags: number, state: number, holder: number): number {
     lock(this.header, H_LOCK);
     let slot = this.header[H_FREE]!;
     if (slot !== 0) this.header[H_FREE] = this.words[slot * WORDS + NEXT]!;
@@ -95,6 +97,7 @@ export class HandleTable {
     this.words[base + STATE] = state;
     this.words[base + VERSION] = 0;
     this.words[base + HELD] = 0;
+    this.words[base + HOLDER] = holder;
     Atomics.store(this.words, base + KIND, kind);
     return slot;
   }
@@ -157,6 +160,10 @@ export class HandleTable {
 
   node(slot: number): number {
     return this.words[slot * WORDS + NODE]!;
+  }
+
+  holder(slot: number): number {
+    return this.words[slot * WORDS + HOLDER]!;
   }
 
   openFlags(slot: number): number {

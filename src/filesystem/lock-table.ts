@@ -4,9 +4,10 @@
 // the view's owners exclude each other and the host's processes exactly as local ones do, and closing the description
 // drops everything its owner held. A description is closed when its owner is released and nobody is using it.
 
+import type { Held } from './held.js';
 import { lock, unlock } from './mutex.js';
 
-const WORDS = 11;
+const WORDS = 12;
 const NEXT = 0;
 const NODE = 1;
 const KIND = 2;
@@ -24,6 +25,8 @@ const HANDLE = 8;
 const WATCHED_PID = 9;
 /** The process that asked last, for GETLK. */
 const PID = 10;
+/** For whom the description is counted (held.ts). */
+const HOLDER = 11;
 
 const H_LOCK = 0;
 const H_FREE = 1;
@@ -45,10 +48,12 @@ export function createLockTable(): LockTableShared {
 
 export class LockTable {
   private readonly words: Int32Array;
+  private readonly held: Held;
   private readonly closeDescriptor: (fd: number) => void;
 
-  constructor(shared: LockTableShared, closeDescriptor: (fd: number) => void) {
+  constructor(shared: LockTableShared, held: Held, closeDescriptor: (fd: number) => void) {
     this.words = new Int32Array(shared);
+    this.held = held;
     this.closeDescriptor = closeDescriptor;
   }
 
@@ -70,14 +75,17 @@ export class LockTable {
     return entry;
   }
 
-  /** Adds an owner with the description `fd`, or finds the one another thread added first (`fd` is closed then). */
-  add(node: number, kind: number, ownerLo: number, ownerHi: number, fd: number): number {
+  /**
+   * Adds an owner with the description `fd`, counted for `holder`, or finds the one another thread added first. 0 when there
+   * are too many. What is not added is closed, and not counted any more.
+   */
+  add(node: number, kind: number, ownerLo: number, ownerHi: number, fd: number, holder: number): number {
     lock(this.words, H_LOCK);
     let entry = this.search(node, kind, ownerLo, ownerHi);
     if (entry !== 0) {
       this.words[entry + USERS]!++;
       unlock(this.words, H_LOCK);
-      this.closeDescriptor(fd);
+      this.discard(fd, holder);
       return entry;
     }
     entry = this.words[H_FREE]!;
@@ -96,11 +104,12 @@ export class LockTable {
       this.words[entry + HANDLE] = 0;
       this.words[entry + WATCHED_PID] = 0;
       this.words[entry + PID] = 0;
+      this.words[entry + HOLDER] = holder;
       this.words[bucket] = entry;
       this.words[H_LIVE]!++;
     }
     unlock(this.words, H_LOCK);
-    if (entry === 0) this.closeDescriptor(fd);
+    if (entry === 0) this.discard(fd, holder);
     return entry;
   }
 
@@ -234,7 +243,14 @@ export class LockTable {
     return this.words[entry + USERS] === 0 ? this.free(entry) : -1;
   }
 
+  private discard(fd: number, holder: number): void {
+    this.closeDescriptor(fd);
+    this.held.give(holder, 1);
+  }
+
+  /** Frees an entry; its descriptor is the caller's to close, and not counted any more. */
   private free(entry: number): number {
+    this.held.give(this.words[entry + HOLDER]!, 1);
     this.words[entry + NODE] = 0;
     this.words[entry + NEXT] = this.words[H_FREE]!;
     this.words[H_FREE] = entry;

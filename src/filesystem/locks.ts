@@ -11,21 +11,23 @@ import {
   LOCK_NB,
   LOCK_SH,
   LOCK_UN,
+  O_ACCMODE,
   O_CLOEXEC,
   O_NONBLOCK,
   O_RDONLY,
   O_RDWR,
 } from '../linux/abi.js';
-import { EMFILE, ENOLCK } from '../linux/errno.js';
+import { EMFILE, ENFILE, ENOLCK } from '../linux/errno.js';
 import { FLOCK } from '../linux/layout.js';
 import type { Memory } from '../linux/memory.js';
-import { call2, fcntl, NR, openat } from '../linux/syscalls.js';
+import { call2, fcntl, NR } from '../linux/syscalls.js';
 import { gone } from './attributes.js';
 import { AT_FLOCK, type Context } from './context.js';
+import { DEVICE_UNWATCHABLE } from './devices.js';
 import { HANDLE_NOFLUSH } from './handle-table.js';
 import { LOCK_FLOCK, LOCK_POSIX } from './lock-table.js';
 import { NODE_RECORD_LOCKS } from './node-table.js';
-import { acquire } from './resolve.js';
+import { acquire, openSparing, statFd } from './resolve.js';
 
 /** A lock as the protocol gives it. `end` is the last byte; Infinity (anything beyond 2^63-1) is the end of file. */
 export interface LockRequest {
@@ -81,13 +83,21 @@ export function tryLockDescriptor(
   return fcntl(fd, F_OFD_SETLK, writeFlock(memory, at, type, start, end));
 }
 
-/** A descriptor of the owner's description for somebody who waits; closing it is theirs. -errno. */
+/**
+ * A descriptor of the owner's description for somebody who waits; closing it is theirs, and to say that it is not held for
+ * the caller any more (`context.holder`). -errno.
+ */
 export function waiterDescriptor(context: Context, handle: number, request: LockRequest): number {
+  const { held, holder, locks } = context;
   const entry = ownerEntry(context, handle, request);
   if (entry <= 0) return entry === 0 ? -ENOLCK : entry;
-  const fd = fcntl(context.locks.fd(entry), F_DUPFD_CLOEXEC, 0);
-  context.locks.done(entry);
-  return fd;
+  let fd = -ENOLCK;
+  if (held.take(holder, 1)) {
+    fd = fcntl(locks.fd(entry), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) held.give(holder, 1);
+  }
+  locks.done(entry);
+  return fd === -EMFILE ? -ENOLCK : fd;
 }
 
 /** Looks for a lock in the way of `request` (GETLK) and writes it into `request`; type F_UNLCK when there is none. */
@@ -143,7 +153,7 @@ export function releaseFlockOwner(context: Context, node: number, ownerLo: numbe
 
 /** The entry of an owner, made when it has none; 0 when there is none and none is needed (unlock). */
 function ownerEntry(context: Context, handle: number, request: LockRequest): number {
-  const { locks, handles } = context;
+  const { locks, handles, held, holder } = context;
   const node = handles.node(handle);
   const kind = request.flock ? LOCK_FLOCK : LOCK_POSIX;
   const entry = locks.find(node, kind, request.ownerLo, request.ownerHi);
@@ -152,16 +162,38 @@ function ownerEntry(context: Context, handle: number, request: LockRequest): num
     expectRelease(context, handle, request, entry);
     return entry;
   }
-  const nodeFd = acquire(context, node);
-  if (nodeFd < 0) return gone(nodeFd);
-  let fd = openat(AT_FDCWD, context.fdName(nodeFd), O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
-  if (fd < 0 && fd !== -EMFILE) fd = openat(AT_FDCWD, context.fdName(nodeFd), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-  context.nodes.unpin(node);
-  if (fd < 0) return fd === -EMFILE ? -ENOLCK : fd;
-  const added = locks.add(node, kind, request.ownerLo, request.ownerHi, fd);
+  if (!held.take(holder, 1)) return -ENOLCK;
+  const fd = openDescription(context, handle, request.flock);
+  if (fd < 0) {
+    held.give(holder, 1);
+    return fd;
+  }
+  const added = locks.add(node, kind, request.ownerLo, request.ownerHi, fd, holder);
   if (added === 0) return -ENOLCK;
   expectRelease(context, handle, request, added);
   return added;
+}
+
+/**
+ * An open file description for the locks of an owner; -errno. Whatever is open for writing cannot be executed, and what
+ * runs cannot be opened so (ETXTBSY), so that is done only where it is needed: a record lock for writing needs it, which
+ * somebody who can only read does not get, and flock(2) on a remote file system, where it becomes such a lock.
+ */
+function openDescription(context: Context, handle: number, flock: boolean): number {
+  const { handles, nodes, devices } = context;
+  const node = handles.node(handle);
+  const fd = acquire(context, node);
+  if (fd < 0) return gone(fd);
+  const remote = devices.has(nodes.device(node), DEVICE_UNWATCHABLE);
+  const readOnly = (handles.openFlags(handle) & O_ACCMODE) === O_RDONLY;
+  const open = (mode: number): number =>
+    openSparing(context, AT_FDCWD, context.fdName(fd), mode | O_CLOEXEC | O_NONBLOCK, 0);
+  // The same process may take a lock for writing later, through another descriptor: only what can run is left alone.
+  const spare = flock ? !remote : readOnly && statFd(context, fd) === 0 && (context.statMode() & 0o111) !== 0;
+  let opened = open(spare ? O_RDONLY : O_RDWR);
+  if (!spare && opened < 0 && opened !== -ENFILE) opened = open(O_RDONLY);
+  nodes.unpin(node);
+  return opened === -ENFILE ? -ENOLCK : opened;
 }
 
 /** struct flock; returns its address. */

@@ -24,11 +24,11 @@ import {
 } from '../linux/abi.js';
 import { EINVAL, ENOENT, EOVERFLOW, EPERM } from '../linux/errno.js';
 import { STATX } from '../linux/layout.js';
-import { call2, call4, call6, close, NR, openat } from '../linux/syscalls.js';
+import { call2, call4, call6, close, NR } from '../linux/syscalls.js';
 import { found, gone, goneOrReplaced, safeMode } from './attributes.js';
 import { AT_STAT, AT_XATTR, type Context } from './context.js';
 import { DEVICE_HANDLES } from './devices.js';
-import { acquire, identify, statFd } from './resolve.js';
+import { acquire, identify, openSparing, statFd } from './resolve.js';
 
 /** Longest target of a symlink (PATH_MAX with its NUL). */
 const TARGET_MAX = 4096;
@@ -185,7 +185,7 @@ function remove(context: Context, parent: number, nameOffset: number, flags: num
  */
 function holdVictim(context: Context, parentFd: number, name: number): number {
   const { nodes } = context;
-  const fd = openat(parentFd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+  const fd = openSparing(context, parentFd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
   if (fd < 0) return 0;
   const slot = identify(context, fd, context.empty) < 0 ? 0 : nodes.find(context.identity);
   const links = context.memory.u32[(AT_STAT + STATX.nlink) >> 2]!;

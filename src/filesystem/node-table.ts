@@ -14,7 +14,7 @@ import { S_IFDIR } from '../linux/abi.js';
 import { lock, unlock } from './mutex.js';
 
 /** Words (u32) of a node, by index from its base. */
-const WORDS = 23;
+const WORDS = 24;
 const NEXT = 0;
 const GENERATION = 1;
 const INO_LO = 2;
@@ -35,6 +35,8 @@ const PLACE = 20;
 /** Open files whose writes the kernel passes through, and when the last of them was closed (ms, wraps). */
 const WRITERS = 21;
 const WRITTEN = 22;
+/** For whom the descriptor of an open file is counted (held.ts). */
+const HOLDER = 23;
 
 /** Longest handle kept in a node: ext4, tmpfs, xfs, btrfs, f2fs and overlay-less ZFS all fit. */
 export const HANDLE_BYTES_MAX = (IDENTITY_WORDS - 1) * 4;
@@ -85,12 +87,17 @@ const H_RING_FILES = 8;
 const H_WORDS = 16;
 
 const STRIPES = 64;
+/** Cached descriptors given back at once when few are left, and how many are looked at for that. */
+const SCARCE_EVICT = 16;
+const SCARCE_STEPS = 256;
 const NAME_STRIDE = 68; // words: parent slot, parent generation, length, 256 bytes of name, spare
 
 export interface NodeTableShared {
   readonly capacity: number;
   readonly buckets: number;
   readonly ringSize: number;
+  readonly pinnedMax: number;
+  readonly scarceFrom: number;
   readonly header: SharedArrayBuffer;
   readonly nodes: SharedArrayBuffer;
   readonly table: SharedArrayBuffer;
@@ -103,6 +110,10 @@ export interface NodeTableOptions {
   readonly capacity: number;
   /** Directory descriptors kept. */
   readonly descriptorBudget: number;
+  /** Descriptors kept for as long as a node lives, all together. */
+  readonly pinnedMax: number;
+  /** A descriptor of this number, or above, tells that few are left: cached ones are then given back before it is kept. */
+  readonly scarceFrom: number;
 }
 
 /**
@@ -128,6 +139,8 @@ export function createNodeTable(options: NodeTableOptions): NodeTableShared {
     capacity: options.capacity,
     buckets,
     ringSize,
+    pinnedMax: options.pinnedMax,
+    scarceFrom: options.scarceFrom,
     header: new SharedArrayBuffer((H_WORDS + STRIPES) * 4),
     nodes: new SharedArrayBuffer((options.capacity + 1) * WORDS * 4),
     table: new SharedArrayBuffer(buckets * 4),
@@ -399,13 +412,19 @@ export class NodeTable {
       this.closeDescriptor(fd);
       return before - 1;
     }
-    if (cached) this.enterRing(slot);
+    if (!cached) return fd;
+    if (fd >= this.shared.scarceFrom) this.evict(SCARCE_EVICT, SCARCE_STEPS);
+    this.enterRing(slot);
     return fd;
   }
 
-  /** Turns the pin just taken into one that lasts as long as the node (deleted while known, or special). */
+  /**
+   * Turns the pin just taken into one that lasts as long as the node (deleted while known, or special). When there are too
+   * many of those it is only taken back: the inode is lost with its last name.
+   */
   keepPinned(slot: number): void {
-    if ((Atomics.or(this.words, slot * WORDS + FLAGS, NODE_PINNED) & NODE_PINNED) !== 0) this.unpin(slot);
+    const full = this.pinnedDescriptors >= this.shared.pinnedMax;
+    if (full || (Atomics.or(this.words, slot * WORDS + FLAGS, NODE_PINNED) & NODE_PINNED) !== 0) this.unpin(slot);
     else Atomics.add(this.header, H_PINNED, 1);
   }
 
@@ -416,6 +435,15 @@ export class NodeTable {
 
   opens(slot: number): number {
     return Atomics.load(this.words, slot * WORDS + OPENS);
+  }
+
+  /** For whom the descriptor that opens of the inode need is counted (held.ts). Under `lockNode`. */
+  holder(slot: number): number {
+    return this.words[slot * WORDS + HOLDER]!;
+  }
+
+  setHolder(slot: number, holder: number): void {
+    this.words[slot * WORDS + HOLDER] = holder;
   }
 
   /** Counts an open file that writes by itself, past us: its changes of the underlay carry its caller's pid. */
@@ -499,12 +527,12 @@ export class NodeTable {
     unlock(this.header, H_RING_LOCK);
   }
 
-  /** Gives back up to `count` cached descriptors that nobody uses; returns how many it could. */
-  evict(count: number): number {
+  /** Gives back up to `count` cached descriptors that nobody uses, looking at `steps` at most; how many it could. */
+  evict(count: number, steps = this.shared.ringSize): number {
     let evicted = 0;
     lock(this.header, H_RING_LOCK);
     const size = this.shared.ringSize;
-    for (let step = 0; step < size && evicted < count; step++) {
+    for (let step = 0; step < Math.min(size, steps) && evicted < count; step++) {
       const hand = this.header[H_HAND]!;
       this.header[H_HAND] = hand + 1 === size ? 0 : hand + 1;
       const slot = this.ring[hand]!;

@@ -35,6 +35,18 @@ const BY_BIRTH = 0xffff0000;
 /** Descriptors given back at once when the limit is reached. */
 const EVICT_BATCH = 64;
 
+/**
+ * openat(2), with cached descriptors given back when there are too many. -ENFILE when that did not help: the limit is not
+ * the caller's own, which EMFILE would say.
+ */
+export function openSparing(context: Context, dirfd: number, name: number, flags: number, mode: number): number {
+  const fd = openat(dirfd, name, flags, mode);
+  if (fd !== -EMFILE) return fd;
+  context.nodes.evict(EVICT_BATCH);
+  const again = openat(dirfd, name, flags, mode);
+  return again === -EMFILE ? -ENFILE : again;
+}
+
 /** statx(2) of a name in a directory, or of the directory itself with an empty name, into AT_STAT. 0 or -errno. */
 export function statAt(context: Context, dirfd: number, name: number): number {
   return statx(
@@ -61,7 +73,7 @@ export function identify(context: Context, dirfd: number, name: number): number 
   if (error < 0) return error;
   const known = identifyStatted(context, dirfd, name);
   if (known <= 0 || name === context.empty) return Math.min(known, 0);
-  const fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+  const fd = openSparing(context, dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
   if (fd < 0) return fd;
   let again = statFd(context, fd);
   if (again === 0) again = identifyStatted(context, fd, context.empty);
@@ -229,9 +241,8 @@ function reacquire(context: Context, slot: number): number {
   if (fd === -EMFILE) {
     context.nodes.evict(EVICT_BATCH);
     fd = openNode(context, slot);
-    if (fd === -EMFILE) return -ENFILE;
   }
-  if (fd < 0) return fd;
+  if (fd < 0) return fd === -EMFILE ? -ENFILE : fd;
   const error = checkIdentity(context, slot, fd);
   if (error < 0) {
     close(fd);
@@ -306,11 +317,8 @@ export function internIdentified(context: Context, parent: number, nameOffset: n
   return slot;
 }
 
-/** Descriptors that may be held for life; beyond that a deleted special file answers ENOENT. */
-const PINNED_MAX = 4096;
-
+/** Beyond what the table allows, a deleted special file answers ENOENT. */
 function pinForLife(context: Context, slot: number): void {
-  if (context.nodes.pinnedDescriptors >= PINNED_MAX) return;
   const stat = context.memory.u8.slice(AT_STAT, AT_STAT + STATX.size);
   if (acquire(context, slot) >= 0) context.nodes.keepPinned(slot);
   context.memory.u8.set(stat, AT_STAT);

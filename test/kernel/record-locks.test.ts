@@ -1,11 +1,23 @@
-// Record locks where the protocol makes them hard: a close(2) that no FLUSH tells, a lock to the end of the file, and a
+// Locks where the protocol makes them hard: a close(2) that no FLUSH tells, a lock to the end of the file, and a
 // process that is killed after it has waited for a while.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { withContainer } from '../regressions/harness.js';
 import { errnoOf, startActor } from '../support/actor.js';
-import { F_GETLK, F_SETLK, F_SETLKW, F_WRLCK, O_RDWR, O_WRONLY } from '../support/constants.js';
+import {
+  F_GETLK,
+  F_RDLCK,
+  F_SETLK,
+  F_SETLKW,
+  F_WRLCK,
+  LOCK_EX,
+  LOCK_NB,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+} from '../support/constants.js';
+import { runOk } from '../support/programs.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 
 const WHOLE = { type: F_WRLCK, start: 0, length: 0 } as const;
@@ -66,5 +78,21 @@ test('a process that has waited for a lock for a while can be killed', async () 
     await sleep(200);
     await victim.stop();
     expect(await refused).toBeInstanceOf(Error);
+  });
+});
+
+test('a program can be run by the host while the view has it locked', async () => {
+  await withContainer(async (c) => {
+    await runOk(['cp', '/bin/sleep', c.under('program')]);
+    await c.host.chown(c.under('program'), 0, 0);
+    await c.host.chmod(c.under('program'), 0o755);
+    const fd = await c.root.open(c.in('program'), O_RDONLY);
+    await c.root.flock(fd, LOCK_EX);
+    await c.root.lock(fd, F_SETLK, { ...WHOLE, type: F_RDLCK });
+    await runOk([c.under('program'), '0']);
+    await runOk([c.in('program'), '0']);
+    const host = await c.host.open(c.under('program'), O_RDONLY);
+    expect(await errnoOf(c.host.flock(host, LOCK_EX | LOCK_NB))).toBe('EAGAIN');
+    await c.root.close(fd);
   });
 });

@@ -10,9 +10,12 @@ function inode(number: number, type = 0o100000): Identity {
 
 function makeTable(): { nodes: NodeTable; closed: number[] } {
   const closed: number[] = [];
-  const nodes = new NodeTable(createNodeTable({ capacity: 100, descriptorBudget: 16 }), (fd) => {
-    closed.push(fd);
-  });
+  const nodes = new NodeTable(
+    createNodeTable({ capacity: 100, descriptorBudget: 16, pinnedMax: 16, scarceFrom: 1e6 }),
+    (fd) => {
+      closed.push(fd);
+    },
+  );
   nodes.initializeRoot(inode(1, 0o040000), 3);
   return { nodes, closed };
 }

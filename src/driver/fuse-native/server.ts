@@ -13,6 +13,7 @@ import { ShiftfsError } from '../../errors.js';
 import { Context, isolateThread, SCRATCH_SIZE } from '../../filesystem/context.js';
 import { createDevices, Devices } from '../../filesystem/devices.js';
 import { createHandleTable, HandleTable } from '../../filesystem/handle-table.js';
+import { createHeld, Held } from '../../filesystem/held.js';
 import { createLockTable, LockTable } from '../../filesystem/lock-table.js';
 import { createNodeTable, NodeTable } from '../../filesystem/node-table.js';
 import { initializeRoot } from '../../filesystem/resolve.js';
@@ -25,7 +26,7 @@ import { VIEW_FSTYPE } from '../../linux/mountinfo.js';
 import { dieWithParent, setNotDumpable } from '../../linux/process.js';
 import { close, exitGroup } from '../../linux/syscalls.js';
 import { countRequest } from '../figures.js';
-import { nodeDescriptorBudget, openSource } from '../source.js';
+import { openSource, shareDescriptors } from '../source.js';
 import {
   type Handler,
   loadAddon,
@@ -73,16 +74,18 @@ class Server {
     const memory = new Memory(SCRATCH_SIZE + OPERATION_BYTES);
     const rootFd = openSource(options);
     isolateThread(memory, CLONE_FS);
-    const budget = nodeDescriptorBudget();
-    this.block[GAUGE.budget] = budget;
+    const shares = shareDescriptors(2);
+    this.block[GAUGE.budget] = shares.nodes.descriptorBudget;
+    const held = new Held(createHeld(shares.held));
     const closeDescriptor = (fd: number): void => {
       close(fd);
     };
     this.context = new Context({
       memory,
-      nodes: new NodeTable(createNodeTable({ capacity: NODE_CAPACITY, descriptorBudget: budget }), closeDescriptor),
+      nodes: new NodeTable(createNodeTable({ capacity: NODE_CAPACITY, ...shares.nodes }), closeDescriptor),
       handles: new HandleTable(createHandleTable(HANDLE_CAPACITY)),
-      locks: new LockTable(createLockTable(), closeDescriptor),
+      locks: new LockTable(createLockTable(), held, closeDescriptor),
+      held,
       devices: new Devices(createDevices()),
       ids: new IdMap(options.map),
       leases: new FixedLeases(0),

@@ -5,6 +5,7 @@ import type { CoherenceShared } from '../../coherence/shared.js';
 import type { FileSystemOptions } from '../../filesystem/context.js';
 import type { DevicesShared } from '../../filesystem/devices.js';
 import type { HandleTableShared } from '../../filesystem/handle-table.js';
+import type { HeldShared } from '../../filesystem/held.js';
 import type { LockTableShared } from '../../filesystem/lock-table.js';
 import type { NodeTableShared } from '../../filesystem/node-table.js';
 import type { ForwardShared } from '../../forward/jobs.js';
@@ -102,6 +103,8 @@ export const WAIT = {
   /** With FUSE over io_uring: the ring whose thread has to answer (0: the device is written to), and its entry. */
   ring: 13,
   entry: 14,
+  /** For whom `fd` is counted (held.ts). */
+  holder: 15,
 } as const;
 
 /** Everything a serving thread is given. */
@@ -132,6 +135,7 @@ export interface Shared {
   readonly nodes: NodeTableShared;
   readonly handles: HandleTableShared;
   readonly locks: LockTableShared;
+  readonly held: HeldShared;
   readonly devices: DevicesShared;
   readonly workers: SharedArrayBuffer;
   readonly control: SharedArrayBuffer;
@@ -140,7 +144,7 @@ export interface Shared {
 }
 
 export function createShared(
-  parts: Pick<Shared, 'nodes' | 'handles' | 'locks' | 'devices'>,
+  parts: Pick<Shared, 'nodes' | 'handles' | 'locks' | 'held' | 'devices'>,
   maxWorkers: number,
 ): Shared {
   return {

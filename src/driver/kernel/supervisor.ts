@@ -10,6 +10,7 @@
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { HandleTable } from '../../filesystem/handle-table.js';
+import { Held } from '../../filesystem/held.js';
 import { LockTable } from '../../filesystem/lock-table.js';
 import { tryLockDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
@@ -56,7 +57,8 @@ class Supervisor {
   private readonly workers = new Int32Array(shared.workers);
   private readonly control = new Int32Array(shared.control);
   private readonly waiting = new Int32Array(shared.waiting);
-  private readonly locks = new LockTable(shared.locks, (fd) => {
+  private readonly held = new Held(shared.held);
+  private readonly locks = new LockTable(shared.locks, this.held, (fd) => {
     close(fd);
   });
   private readonly nodes = new NodeTable(shared.nodes, (fd) => {
@@ -229,6 +231,7 @@ class Supervisor {
     const lo = waiting[base + WAIT.uniqueLo]!;
     const hi = waiting[base + WAIT.uniqueHi]!;
     const fd = waiting[base + WAIT.fd]!;
+    const holder = waiting[base + WAIT.holder]!;
     lock(control, CONTROL.waitLock);
     Atomics.store(waiting, base + WAIT.state, 0);
     Atomics.sub(control, CONTROL.waiting, 1);
@@ -241,6 +244,7 @@ class Supervisor {
     }
     // The lock itself stays with its owner's description; this was a second descriptor of it.
     close(fd);
+    this.held.give(holder, 1);
   }
 
   private answerAllWaiting(): void {

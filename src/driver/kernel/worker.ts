@@ -14,6 +14,7 @@ import { Devices } from '../../filesystem/devices.js';
 import { closeDirectory, releaseDirectory } from '../../filesystem/directories.js';
 import { closeFile, release } from '../../filesystem/files.js';
 import { HANDLE_FILE, HandleTable } from '../../filesystem/handle-table.js';
+import { Held } from '../../filesystem/held.js';
 import { LockTable } from '../../filesystem/lock-table.js';
 import { type LockRequest, waiterDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
@@ -109,11 +110,13 @@ class Server implements Surroundings {
         : null;
     const nodes = new NodeTable(shared.nodes, closeLater);
     const leases = this.leases(nodes);
+    const held = new Held(shared.held);
     this.context = new Context({
       memory: this.memory,
       nodes,
       handles: new HandleTable(shared.handles),
-      locks: new LockTable(shared.locks, closeLater),
+      locks: new LockTable(shared.locks, held, closeLater),
+      held,
       devices: new Devices(shared.devices),
       ids: new IdMap(data.map),
       leases,
@@ -176,12 +179,14 @@ class Server implements Surroundings {
   }
 
   waitForLock(request: Request, handle: number, wanted: LockRequest): number {
+    const { holder, held } = this.context;
     const fd = waiterDescriptor(this.context, handle, wanted);
     if (fd < 0) return fd;
     const { control, waiting, transport } = this;
     const parked = transport instanceof RingTransport ? transport.park() : NOT_PARKED;
     if (parked === null) {
       close(fd);
+      held.give(holder, 1);
       return -ENOLCK;
     }
     lock(control, CONTROL.waitLock);
@@ -203,12 +208,14 @@ class Server implements Surroundings {
       waiting[base + WAIT.pid] = wanted.pid;
       waiting[base + WAIT.ring] = parked.ring;
       waiting[base + WAIT.entry] = parked.entry;
+      waiting[base + WAIT.holder] = holder;
       waiting[base + WAIT.state] = 1;
       Atomics.add(control, CONTROL.waiting, 1);
     }
     unlock(control, CONTROL.waitLock);
     if (at < 0) {
       close(fd);
+      held.give(holder, 1);
       return -ENOLCK;
     }
     this.wakeSupervisor();
