@@ -51,7 +51,7 @@ _fuse_shiftfs() {
       case $before in
       esac
       case $word in
-        -*) COMPREPLY=($(compgen -W '--json --help' -- "$word")) ;;
+        -*) COMPREPLY=($(compgen -W '--json --watch --prometheus --help' -- "$word")) ;;
         *) COMPREPLY=($(compgen -W "$(awk '$3 == "fuse.fuse-shiftfs" { print $2 }' /proc/self/mounts)" -- "$word")) ;;
       esac
       ;;

@@ -49,6 +49,8 @@ complete -c fuse-shiftfs -n '__fish_seen_subcommand_from umount' -l config -r -F
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from umount' -l if-mounted -d 'be content when no view is mounted there'
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from umount' -a '(awk \'$3 == "fuse.fuse-shiftfs" { print $2 }\' /proc/self/mounts)'
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from status' -l json -d 'print JSON: an array, or one object for MOUNTPOINT'
+complete -c fuse-shiftfs -n '__fish_seen_subcommand_from status' -l watch -d 'show it again and again, with requests per second, until interrupted'
+complete -c fuse-shiftfs -n '__fish_seen_subcommand_from status' -l prometheus -d 'print metrics for a node exporter\'s textfile collector'
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from status' -a '(awk \'$3 == "fuse.fuse-shiftfs" { print $2 }\' /proc/self/mounts)'
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from share' -l with -x -d 'the container, and where DIRECTORY is to be in it'
 complete -c fuse-shiftfs -n '__fish_seen_subcommand_from share' -l name -x -d 'name of the share (default: the directory\'s own name)'

@@ -1,7 +1,7 @@
 // The command table. Commands are loaded when they are run, so that --version and --help answer at once.
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { normalizeArguments } from './arguments.js';
 import { addHostCommands } from './host-commands.js';
@@ -74,14 +74,30 @@ export async function createProgram(command: string | undefined, done: (exitCode
     .summary('show what is mounted, and how it does')
     .description('Show every view of this machine, or the one at MOUNTPOINT.')
     .argument('[mountpoint]', 'where a view is mounted')
-    .option('--json', 'print JSON: an array, or one object for MOUNTPOINT')
-    .action(async (mountpoint: string | undefined, options: { json?: true }) => {
-      const { status } = await import('./status.js');
-      done(await status(mountpoint, options.json === true));
+    .option('--json', 'print JSON: an array, or one object for MOUNTPOINT; with --watch one line each time')
+    .addOption(
+      new Option('--watch [SECONDS]', 'show it again and again, with requests per second, until interrupted')
+        .preset(2)
+        .argParser(parseSeconds),
+    )
+    .addOption(
+      new Option('--prometheus', "print metrics for a node exporter's textfile collector").conflicts(['json', 'watch']),
+    )
+    .action(async (mountpoint: string | undefined, options: { json?: true; watch?: number; prometheus?: true }) => {
+      const { status, watchStatus } = await import('./status.js');
+      const form = options.json ? 'json' : 'text';
+      if (options.watch !== undefined) done(await watchStatus(mountpoint, form, options.watch));
+      else done(await status(mountpoint, options.prometheus ? 'prometheus' : form));
     });
   addHostCommands(program, done);
   for (const each of program.commands) each.helpOption('-h, --help', 'print this help');
   return program;
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0.1 && seconds <= 86400)) throw new InvalidArgumentError('It must be 0.1 to 86400 seconds.');
+  return seconds;
 }
 
 export function version(): string {

@@ -1,11 +1,13 @@
 // `fuse-shiftfs status`: what is mounted and how it does, from the daemons themselves.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { canonicalMountpoint, probe } from '../daemon/preflight.js';
 import { isMounted, listViews, mountNamespace, type RegisteredView } from '../daemon/registry.js';
 import { askStatus, type StatusReport } from '../daemon/status.js';
 import { ShiftfsError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { type Mount, mountAt, readMounts, VIEW_FSTYPE } from '../linux/mountinfo.js';
+import { prometheusText } from './prometheus.js';
 
 const ANSWER_MS = 2000;
 
@@ -23,14 +25,74 @@ interface WithoutReport {
   readonly mounted: boolean;
 }
 
+export type StatusFormat = 'text' | 'json' | 'prometheus';
+
 /** Returns the exit status. Throws ShiftfsError NOT_MOUNTED or NO_PERMISSION. */
-export async function status(path: string | undefined, json: boolean): Promise<number> {
-  const views = await gather();
-  if (path === undefined) {
-    if (json) print(JSON.stringify(views, null, 2));
-    else print(views.length === 0 ? 'no views' : views.map(format).join('\n\n'));
-    return EXIT.ok;
+export async function status(path: string | undefined, form: StatusFormat): Promise<number> {
+  print(render(await select(path), form, path !== undefined));
+  return EXIT.ok;
+}
+
+/**
+ * Shows it again every `seconds`, on a terminal in the same place, with the requests of each second, until SIGINT or
+ * SIGTERM. Goes on when views come and go.
+ */
+export async function watchStatus(path: string | undefined, form: 'text' | 'json', seconds: number): Promise<number> {
+  const ended = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort());
+  let before: Snapshot | undefined;
+  // The first look tells who asks for a view that is not there.
+  let views: readonly Shown[] | undefined = await select(path);
+  while (!ended.signal.aborted) {
+    const at = performance.now();
+    if (views === undefined) print(`${path}: not mounted`);
+    else if (form === 'json') print(JSON.stringify(path === undefined ? views : views[0]));
+    else {
+      const clear = process.stdout.isTTY ? '\x1b[H\x1b[J' : '';
+      const title = `every ${seconds} s, ${new Date().toISOString().slice(11, 19)} UTC`;
+      print(`${clear}${title}\n\n${render(views, form, path !== undefined, before)}`);
+      before = { at, views };
+    }
+    await sleep(Math.max(0, seconds * 1000 - (performance.now() - at)), undefined, { signal: ended.signal }).catch(
+      () => {},
+    );
+    if (ended.signal.aborted) break;
+    views = await select(path).catch((error: unknown) => {
+      if (error instanceof ShiftfsError && error.code === 'NOT_MOUNTED') return undefined;
+      throw error;
+    });
   }
+  return EXIT.ok;
+}
+
+/** An earlier look, for figures that grow. */
+interface Snapshot {
+  /** performance.now(). */
+  readonly at: number;
+  readonly views: readonly Shown[];
+}
+
+function render(views: readonly Shown[], form: StatusFormat, one: boolean, before?: Snapshot): string {
+  switch (form) {
+    case 'json':
+      return JSON.stringify(one ? views[0] : views, null, 2);
+    case 'prometheus':
+      return prometheusText(
+        views.map((view) => ({
+          source: view.source,
+          mountpoint: view.mountpoint,
+          report: 'version' in view ? view : null,
+        })),
+      );
+    case 'text':
+      return views.length === 0 ? 'no views' : views.map((view) => format(view, before)).join('\n\n');
+  }
+}
+
+/** All views, or the one at `path`. Throws NOT_MOUNTED. */
+async function select(path: string | undefined): Promise<readonly Shown[]> {
+  const views = await gather();
+  if (path === undefined) return views;
   const mountpoint = canonicalMountpoint(path);
   const view = views.find((each) => each.mountpoint === mountpoint);
   if (!view) {
@@ -40,8 +102,7 @@ export async function status(path: string | undefined, json: boolean): Promise<n
       '"fuse-shiftfs status" lists the views.',
     );
   }
-  print(json ? JSON.stringify(view, null, 2) : format(view));
-  return EXIT.ok;
+  return [view];
 }
 
 /** Those that are mounted in this mount namespace come first: a path names them before their namesakes elsewhere. */
@@ -80,7 +141,16 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-function format(shown: Shown): string {
+/** Requests a second since an earlier look at the same daemon; null without one. */
+function rates(shown: Report, before: Snapshot | undefined): ((name: string) => number) | null {
+  const earlier = before?.views.find((view): view is Report => view.pid === shown.pid && 'version' in view)?.view;
+  if (before === undefined || !earlier) return null;
+  const seconds = (performance.now() - before.at) / 1000;
+  return (name) =>
+    Math.round(((shown.view?.requests[name]?.count ?? 0) - (earlier.requests[name]?.count ?? 0)) / seconds);
+}
+
+function format(shown: Shown, before?: Snapshot): string {
   const rows: [string, string][] = [
     ['source', shown.source],
     ['state', `${shown.state}${shown.pid === null ? '' : `, process ${shown.pid}`}${uptime(shown)}`],
@@ -101,12 +171,13 @@ function format(shown: Shown): string {
     ['nodes', `${view.nodes}, descriptors ${descriptors.cached} of ${descriptors.budget}`],
     ['open', `${view.openFiles} files, ${view.openDirectories} directories`],
   );
+  const rate = rates(shown, before);
   const requests = Object.entries(view.requests).sort(([, a], [, b]) => b.count - a.count);
   return [
     block(shown.mountpoint, rows),
     ...table(
-      ['requests', 'count', 'p50 us', 'p99 us'],
-      requests.map(([name, { count, p50, p99 }]) => [name, count, p50, p99]),
+      ['requests', 'count', ...(rate === null ? [] : ['per s']), 'p50 us', 'p99 us'],
+      requests.map(([name, { count, p50, p99 }]) => [name, count, ...(rate === null ? [] : [rate(name)]), p50, p99]),
     ),
     ...table(['errors', 'count'], Object.entries(view.errors)),
     ...table(['counters', 'count'], Object.entries(view.counters)),

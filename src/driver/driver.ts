@@ -71,6 +71,10 @@ export interface RequestFigures {
   /** Service time in the daemon, microseconds, from a histogram with power-of-two buckets. */
   readonly p50: number;
   readonly p99: number;
+  /** Of all together, microseconds. A daemon of an earlier version has neither this nor the histogram. */
+  readonly total?: number;
+  /** How many took less than 1, 2, 4, 8 ... microseconds and no less than the number before; the last, longer. */
+  readonly histogram?: readonly number[];
 }
 
 export interface MountedView {

@@ -9,15 +9,23 @@ import type { RequestFigures } from './driver.js';
 const HISTOGRAM_BUCKETS = 24;
 /** Errors are counted by number. */
 const ERRORS = 256;
+const ERRORS_AT = OP_LIMIT * HISTOGRAM_BUCKETS;
+/** Time spent on each opcode, microseconds, in two words. */
+const TIMES_AT = ERRORS_AT + ERRORS;
 /** Words of one thread's figures. */
-export const FIGURES_WORDS = OP_LIMIT * HISTOGRAM_BUCKETS + ERRORS;
+export const FIGURES_WORDS = TIMES_AT + OP_LIMIT * 2;
 
 /** Counts one request: `result` is -errno or not negative, `started` what performance.now() was. */
 export function countRequest(figures: Int32Array, opcode: number, result: number, started: number): void {
   const micros = (performance.now() - started) * 1000;
   const bucket = Math.min(HISTOGRAM_BUCKETS - 1, micros < 1 ? 0 : 32 - Math.clz32(micros));
-  figures[(opcode < OP_LIMIT ? opcode : 0) * HISTOGRAM_BUCKETS + bucket]!++;
-  if (result < 0 && result > -ERRORS) figures[OP_LIMIT * HISTOGRAM_BUCKETS - result]!++;
+  const known = opcode < OP_LIMIT ? opcode : 0;
+  figures[known * HISTOGRAM_BUCKETS + bucket]!++;
+  const time = TIMES_AT + known * 2;
+  const low = (figures[time]! >>> 0) + Math.round(micros);
+  figures[time] = low;
+  if (low > 0xffffffff) figures[time + 1]!++;
+  if (result < 0 && result > -ERRORS) figures[ERRORS_AT - result]!++;
 }
 
 /** Adds up the blocks of `threads` threads. */
@@ -35,11 +43,18 @@ export function summarizeFigures(
     const buckets = Array.from({ length: HISTOGRAM_BUCKETS }, (_, bucket) => sum(opcode * HISTOGRAM_BUCKETS + bucket));
     const count = buckets.reduce((total, n) => total + n, 0);
     if (count === 0) continue;
-    requests[opName(opcode)] = { count, p50: percentile(buckets, count, 0.5), p99: percentile(buckets, count, 0.99) };
+    const time = TIMES_AT + opcode * 2;
+    requests[opName(opcode)] = {
+      count,
+      p50: percentile(buckets, count, 0.5),
+      p99: percentile(buckets, count, 0.99),
+      total: sum(time) + sum(time + 1) * 2 ** 32,
+      histogram: buckets,
+    };
   }
   const errors: Record<string, number> = {};
   for (let errno = 1; errno < ERRORS; errno++) {
-    const count = sum(OP_LIMIT * HISTOGRAM_BUCKETS + errno);
+    const count = sum(ERRORS_AT + errno);
     if (count > 0) errors[errnoName(errno)] = count;
   }
   return { requests, errors };

@@ -242,6 +242,36 @@ describe('the log', () => {
       expect(readFileSync(log, 'utf8')).toBe('');
     }));
 
+  it('--trace shows every request and reply with its fields, and no content', () =>
+    withPlace(async (place) => {
+      const log = `${place.directory}/log`;
+      const { source, mountpoint } = place;
+      await cli(['mount', source, mountpoint, '--trace', '--log-file', log, '--map', '0:100000:65536']);
+      // As an id that the map gives: it makes a file, renames it, and is refused another.
+      const script = `cd ${mountpoint} && umask 027 && echo secret-content >made && mv made moved && ! mkdir moved`;
+      await runOk(['chown', '1000:1000', source]);
+      await runOk(['sh', '-c', script], { uid: 101000 });
+      await runOk(['dd', `if=${mountpoint}/moved`, 'of=/dev/null', 'iflag=direct'], { uid: 101000 });
+      await cli(['umount', mountpoint]);
+      const text = readFileSync(log, 'utf8');
+      const requests = parseLog(text).filter(({ level }) => level === 'trace');
+      const find = (opcode: string, name: string): LogLine | undefined =>
+        requests.find((line) => line['opcode'] === opcode && (line['request'] as { name?: string })?.name === name);
+      expect(find('CREATE', 'made')).toMatchObject({
+        uid: 101000,
+        gid: 101000,
+        caller: expect.any(Number),
+        request: { mode: '0100666', umask: '027', name: 'made' },
+        reply: { uid: 101000, gid: 101000, mode: '0100640', nlink: 1, size: 0, fh: expect.any(String) },
+      });
+      expect(find('RENAME2', 'made')).toMatchObject({ request: { name: 'made', name2: 'moved' }, reply: { bytes: 0 } });
+      expect(find('LOOKUP', 'moved')).toMatchObject({ reply: { nodeid: '0.0' } });
+      expect(requests.find(({ opcode }) => opcode === 'RELEASE')).toMatchObject({
+        request: { fh: expect.any(String) },
+      });
+      expect(text).not.toContain('secret-content');
+    }));
+
   it.each([
     ['a full disk', '/dev/full', ''],
     ['a missing directory', '/nonexistent/log', 'fuse-shiftfs: warning: log file: ENOENT'],

@@ -1,14 +1,17 @@
 // `fuse-shiftfs status`: for people, for programs, and when a daemon cannot answer.
 
+import { once } from 'node:events';
 import { lstatSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { runOk } from '../support/programs.js';
+import { runOk, startProgram } from '../support/programs.js';
 import { CLI } from '../support/view.js';
 import { cli, isRunning, type Place, type Status, statusOf, until, withPlace } from './support.js';
 
 const REGISTRY = '/run/fuse-shiftfs';
 const mount = ({ source, mountpoint }: Place, ...more: string[]) => cli(['mount', source, mountpoint, ...more]);
 const registered = (pid: number) => readdirSync(REGISTRY).filter((name) => name.includes(`-${pid}.`));
+
+const quote = (text: string): string => text.replace(/[{}+."/]/g, '\\$&');
 
 async function all(): Promise<Status[]> {
   return JSON.parse((await cli(['status', '--json'])).stdout) as Status[];
@@ -54,7 +57,6 @@ describe('status', () => {
         '  map        u:0:100000:65536 gid unchanged',
         expect.stringMatching(/^ {2}driver {5}kernel, FUSE 7\.\d+$/),
       ]);
-      expect(stdout).toMatch(/^ {2}requests +count +p50 us +p99 us$/m);
       expect(stdout).toMatch(/^ {4}LOOKUP +\d+ +\d+ +\d+$/m);
       for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100);
     }));
@@ -71,6 +73,68 @@ describe('status', () => {
       expect(status).toBe(1);
       await cli(['umount', place.mountpoint]);
       expect(registered(pid)).toEqual([]);
+    }));
+
+  it('--watch shows it again, with requests per second, until it is interrupted', () =>
+    withPlace(async (place) => {
+      await mount(place, '--coherence', 'strict');
+      const child = await startProgram([process.execPath, CLI, 'status', place.mountpoint, '--watch', '0.3']);
+      let text = '';
+      child.stdout!.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+      });
+      const ended = once(child, 'close');
+      await until('two looks', () => text.split('every 0.3 s').length > 2);
+      for (let i = 0; i < 5; i++) await runOk(['cat', `${place.mountpoint}/file`]);
+      await until('a rate', () => /LOOKUP +\d+ +[1-9]\d* +\d+ +\d+$/m.test(text));
+      // It is not the end of watching when the view is gone.
+      await cli(['umount', place.mountpoint]);
+      await until('its end', () => text.includes(`${place.mountpoint}: not mounted`));
+      child.kill('SIGINT');
+      expect(await ended).toEqual([0, null]);
+      expect(text).not.toContain('\x1b');
+    }));
+
+  it('--watch --json prints a line each time', () =>
+    withPlace(async (place) => {
+      await mount(place);
+      const child = await startProgram([process.execPath, CLI, 'status', '--json', '--watch', '0.2', place.mountpoint]);
+      let text = '';
+      child.stdout!.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+      });
+      const ended = once(child, 'close');
+      await until('two lines', () => text.split('\n').length > 2);
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+      for (const line of text.trimEnd().split('\n')) {
+        expect(JSON.parse(line)).toMatchObject({ state: 'serving', mountpoint: place.mountpoint });
+      }
+    }));
+
+  it('--prometheus prints metrics: every line is one, and histograms add up', () =>
+    withPlace(async (place) => {
+      await mount(place);
+      await runOk(['cat', `${place.mountpoint}/file`]);
+      const { status, stdout } = await cli(['status', '--prometheus']);
+      expect(status).toBe(0);
+      const label = '[a-z_]+="(?:[^"\\\\\\n]|\\\\.)*"';
+      const line = new RegExp(
+        `^(?:# (?:HELP|TYPE) fuse_shiftfs_\\w+ .+|fuse_shiftfs_\\w+\\{${label}(?:,${label})*\\} [-+.e\\d]+)$`,
+      );
+      for (const each of stdout.trimEnd().split('\n')) expect(each).toMatch(line);
+      const at = `{mountpoint="${place.mountpoint}"`;
+      expect(stdout).toContain(`fuse_shiftfs_up${at},source="${place.source}"} 1\n`);
+      const value = (name: string, labels: string): number =>
+        Number(new RegExp(`^fuse_shiftfs_${name}${quote(`${at},${labels}}`)} (.*)$`, 'm').exec(stdout)?.[1]);
+      const count = value('request_duration_seconds_count', 'opcode="LOOKUP"');
+      expect(count).toBeGreaterThan(0);
+      expect(value('request_duration_seconds_bucket', 'opcode="LOOKUP",le="+Inf"')).toBe(count);
+      const sum = value('request_duration_seconds_sum', 'opcode="LOOKUP"');
+      expect(sum).toBeGreaterThan(0);
+      expect(sum).toBeLessThan(60);
+      expect((await cli(['status', '--prometheus', '--json'])).status).toBe(1);
+      expect((await cli(['status', '--watch', '0'])).status).toBe(1);
     }));
 
   it('calls a view dead whose daemon was killed, and clears its socket away', () =>

@@ -34,6 +34,7 @@ import {
   opName,
 } from '../../fuse/protocol.js';
 import { Request } from '../../fuse/request.js';
+import { type Described, describeArguments, describeReply } from '../../fuse/trace.js';
 import { IdMap } from '../../idmap/map.js';
 import { AT_FDCWD, CLONE_FS, O_CLOEXEC, O_RDWR } from '../../linux/abi.js';
 import { EAGAIN, ECONNABORTED, EIO, ENODEV, ENOENT, ENOLCK, errnoName } from '../../linux/errno.js';
@@ -296,6 +297,7 @@ class Server implements Surroundings {
     const two = opcode === OP.RENAME || opcode === OP.RENAME2 || opcode === OP.LINK;
     workers[base + WORKER.targetLo] = two ? request.u32(0) : 0;
     workers[base + WORKER.targetHi] = two ? request.u32(4) : 0;
+    const traced = data.trace && received === 0 ? describeArguments(request) : null;
     this.publishHandles(received === 0 ? opcode : 0);
     workers[base + WORKER.interrupted] = 0;
     Atomics.store(workers, base + WORKER.state, serving);
@@ -308,6 +310,8 @@ class Server implements Surroundings {
         this.logFailure(error);
       }
     }
+    // Before it is on its way: the buffers are the next request's from then on.
+    if (data.trace) this.trace(traced, result);
     if (Atomics.compareExchange(workers, base + WORKER.state, serving, IDLE) !== serving) {
       while (Atomics.load(workers, base + WORKER.state) === HOLDING);
       Atomics.store(workers, base + WORKER.state, IDLE);
@@ -320,7 +324,6 @@ class Server implements Surroundings {
     }
     Atomics.add(workers, base + WORKER.served, 1);
     countRequest(this.figures, request.opcode, result, started);
-    if (data.trace) this.trace(result);
   }
 
   private reply(result: number): void {
@@ -425,7 +428,8 @@ class Server implements Surroundings {
       generation: request.nodeidHi,
       uid: request.uid,
       gid: request.gid,
-      pid: request.pid,
+      // `pid` is the daemon's own in every line.
+      caller: request.pid,
     };
   }
 
@@ -450,9 +454,10 @@ class Server implements Surroundings {
     this.transport.reply(this.request, -EIO, 0);
   }
 
-  private trace(result: number): void {
-    const reply = result === NO_REPLY ? 'none' : result < 0 ? errnoName(-result) : `${result} bytes`;
-    post({ kind: 'log', level: 'trace', fields: { ...this.describe(), reply }, message: 'request' });
+  private trace(request: Described | null, result: number): void {
+    const { opcode } = this.request;
+    const reply = result === NO_REPLY ? 'none' : describeReply(opcode, this.memory, this.transport.out, result);
+    post({ kind: 'log', level: 'trace', fields: { ...this.describe(), request, reply }, message: 'request' });
   }
 
   private cloneDevice(): number {
