@@ -13,9 +13,8 @@ const suites = JSON.parse(readFileSync(new URL('test/suites.json', import.meta.u
 /** Set by scripts/test.mjs. */
 const reportFile = process.env['FUSE_SHIFTFS_TEST_REPORT'];
 
-/** The other driver, put to the suites of the first. Tests that must fail there would be repeated for nothing. */
+/** The other driver, put to the suites of the first. */
 const native = {
-  retry: 0,
   setupFiles: ['test/native/setup.ts'],
   env: { FUSE_SHIFTFS_TEST_DRIVER: 'fuse-native', FUSE_SHIFTFS_TEST_MODES: 'strict' },
 };
