@@ -1,9 +1,9 @@
 // `fuse-shiftfs mount`: from what was written on the command line to a view that serves.
 
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { readConfigFile } from '../config/config-file.js';
-import { buildIdMap } from '../config/id-map.js';
+import { buildIdMap, describeIdMap } from '../config/id-map.js';
 import type { MountOptions } from '../config/mount-options.js';
 import { mergeOptions, parseMountWords } from '../config/mount-words.js';
 import { nearest } from '../config/nearest.js';
@@ -76,8 +76,9 @@ Exit status: 0 the view serves (in the foreground: it was unmounted); 1 usage, a
       }
     }
     const words = values['options'];
-    const given = mergeOptions(typeof words === 'string' ? parseMountWords(words) : {}, written);
-    done(await mount(source, mountpoint, mergeOptions(file?.written ?? {}, given)));
+    const fromWords = typeof words === 'string' ? parseMountWords(words) : {};
+    const all = mergeOptions(file?.written ?? {}, mergeOptions(fromWords, written));
+    done(await mount(source, mountpoint, all, fromWords['fsname'] !== undefined));
   });
 }
 
@@ -102,13 +103,26 @@ function commanderOption({
   return option;
 }
 
-/** Resolves with the exit status when the view serves. In the foreground it does not return. Throws ShiftfsError. */
-async function mount(source: string, mountpoint: string, written: WrittenOptions): Promise<number> {
+/**
+ * Resolves with the exit status when the view serves. In the foreground it does not return. Throws ShiftfsError.
+ *
+ * `mount -a` leaves alone what the mount table has under the source of the line in fstab. A line with `fsname=`, that is a
+ * view with a `tableName`, it cannot find there and asks for again: the same view is then taken for what is wanted.
+ */
+async function mount(source: string, mountpoint: string, written: WrittenOptions, tableName: boolean): Promise<number> {
   const requested = checkOptions(written);
   checkMistypedCommand(source);
   const map = buildIdMap(requested);
-  const { checkPaths, checkRights } = await import('../daemon/preflight.js');
+  const { canonicalMountpoint, checkPaths, checkRights } = await import('../daemon/preflight.js');
   checkRights();
+  if (tableName && !requested.foreground && existsSync(source)) {
+    const { reportOf } = await import('../daemon/status.js');
+    const present = await reportOf(canonicalMountpoint(mountpoint));
+    if (present?.source === realpathSync(source) && present.map === describeIdMap(map)) {
+      process.stderr.write(`fuse-shiftfs: ${mountpoint} is a view of ${source} already\n`);
+      return EXIT.ok;
+    }
+  }
   const paths = await checkPaths(source, mountpoint, requested.xdev);
   const options = mountOptions(paths.source, paths.mountpoint, requested, map);
   const { launchInBackground, launchInForeground } = await import('../daemon/launcher.js');

@@ -17,13 +17,12 @@ import { findContainer, pidOfShiftable, runtimeOf } from '../container/find.js';
 import { preparePlace, removePlace, shareDirectory } from '../container/place.js';
 import type { Devices, RuntimeName } from '../container/runtime.js';
 import { findView } from '../daemon/registry.js';
-import { askStatus } from '../daemon/status.js';
+import { reportOf } from '../daemon/status.js';
 import { ShiftfsError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { mountAt, readMounts, VIEW_FSTYPE } from '../linux/mountinfo.js';
 
 const PROGRAM = fileURLToPath(new URL('../main.js', import.meta.url));
-const ANSWER_MS = 2000;
 
 export interface ShareOptions {
   /** CONTAINER or CONTAINER:PATH. */
@@ -179,10 +178,8 @@ function viewAt(place: string): PresentView | undefined {
 
 /** Whether a daemon serves the place with the map that the container has now. */
 async function hasMapOf(place: string, pid: number, words: string): Promise<boolean> {
-  const view = findView(place);
-  const report = view && (await askStatus(view.socketPath, ANSWER_MS));
   const wanted = checkOptions(mergeOptions(parseMountWords(words), { userns: String(pid) }));
-  return report?.map === describeIdMap(buildIdMap(wanted));
+  return (await reportOf(place))?.map === describeIdMap(buildIdMap(wanted));
 }
 
 /** Whether this very view is what the container has at `path`. */

@@ -4,6 +4,10 @@
 import { chmodSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { ViewStatus } from '../driver/driver.js';
+import { findView } from './registry.js';
+
+/** For a daemon that is asked in passing. */
+const ANSWER_MS = 2000;
 
 export interface StatusReport {
   /** Of this format. */
@@ -66,4 +70,10 @@ export function askStatus(path: string, milliseconds: number): Promise<StatusRep
       }
     });
   });
+}
+
+/** What the daemon of the view at the canonical `mountpoint` says; undefined when there is none, or it does not answer. */
+export async function reportOf(mountpoint: string): Promise<StatusReport | undefined> {
+  const view = findView(mountpoint);
+  return view && askStatus(view.socketPath, ANSWER_MS);
 }

@@ -155,7 +155,8 @@ function meetDevice(
   major: number,
   minor: number,
 ): number {
-  if (context.options.xdev && context.devices.count > 0) return -ENOENT;
+  // A file system, or subvolume, begins with a directory. Other files of overlayfs show device numbers of their layers.
+  if (context.options.xdev && type === S_IFDIR && context.devices.count > 0) return -ENOENT;
   let fd = -1;
   let flags = 0;
   if (type === S_IFDIR) {

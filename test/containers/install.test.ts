@@ -83,12 +83,23 @@ describe('an installed program', () => {
     await machine.exec(...BARE, '/bin/umount', '/srv/view');
   });
 
+  const views = async () =>
+    (await machine.exec('findmnt', '-no', 'TARGET', '-t', 'fuse.fuse-shiftfs')).trim().split('\n');
+
   it('is left alone by mount -a when it is mounted', async () => {
     await machine.write('/etc/fstab', '/srv/data /srv/view fuse.fuse-shiftfs map=0:100000:65536 0 0\n');
     for (let time = 0; time < 2; time++) await machine.exec(...BARE, '/bin/mount', '-a');
-    expect((await machine.exec('findmnt', '-no', 'TARGET', '--source', '/srv/data')).trim().split('\n')).toHaveLength(
-      1,
-    );
+    expect(await views()).toEqual(['/srv/view']);
+    await machine.exec('umount', '/srv/view');
+  });
+
+  it('is left alone by mount -a under another name, too, unless it is not what the line says', async () => {
+    const line = (map: string) => `/srv/data /srv/view fuse.fuse-shiftfs map=${map},fsname=shifted 0 0\n`;
+    await machine.write('/etc/fstab', line('0:100000:65536'));
+    for (let time = 0; time < 2; time++) await machine.exec(...BARE, '/bin/mount', '-a');
+    expect(await views()).toEqual(['/srv/view']);
+    await machine.write('/etc/fstab', line('0:1000:1'));
+    expect((await machine.run('mount', '-a')).stderr).toContain('already mounted, served by process');
     await machine.exec('umount', '/srv/view');
   });
 

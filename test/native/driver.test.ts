@@ -113,7 +113,9 @@ test('without the package the error says how to install it', async () => {
     run([process.execPath, `${made}/dist/main.js`, 'mount', `${made}/s`, `${made}/m`, '--driver', driver]);
   const refused = await mount('fuse-native');
   expect(refused.status).toBe(32);
-  expect(refused.stderr).toMatch(/fuse-native is not installed \[UNSUPPORTED\]\n.*npm install fuse-native@/);
+  expect(refused.stderr).toMatch(
+    /fuse-native is not installed \[UNSUPPORTED\]\n.*npm install --ignore-scripts fuse-native@/,
+  );
   expect(mountAt(`${made}/m`)).toBeUndefined();
   // And nothing else misses it.
   expect(await mount('kernel')).toMatchObject({ status: 0 });

@@ -91,14 +91,14 @@ export function loadAddon(): Addon {
   } catch (error) {
     throw missing(
       'the npm package fuse-native is not installed',
-      `Where fuse-shiftfs is installed: npm install fuse-native@${VERSION}`,
+      `Where fuse-shiftfs is installed: npm install --ignore-scripts fuse-native@${VERSION}`,
       error,
     );
   }
   if (version !== VERSION) {
     throw missing(
       `fuse-native ${version} is not known to work`,
-      `Install the other: npm install fuse-native@${VERSION}`,
+      `Install the other: npm install --ignore-scripts fuse-native@${VERSION}`,
     );
   }
   // The addon asks for libfuse.so.2 by that name. Where the system has none, the package's own, loaded first, serves.
