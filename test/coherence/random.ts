@@ -101,7 +101,7 @@ function differences(host: ReadonlyMap<string, string>, view: ReadonlyMap<string
 
 /** Waits for at most `bound` ms until both sides show the same. */
 async function settle(
-  view: ModeView,
+  view: Pick<ModeView, 'source' | 'mountpoint'>,
   name: string,
   bound: number,
 ): Promise<{ differences: string[]; settled: number }> {
@@ -121,7 +121,10 @@ async function settle(
   );
 }
 
-export async function runRound(view: ModeView, options: RoundOptions): Promise<RoundResult> {
+export async function runRound(
+  view: Pick<ModeView, 'source' | 'mountpoint'>,
+  options: RoundOptions,
+): Promise<RoundResult> {
   const name = `round-${options.seed}`;
   for (const directory of ['', '/tree', '/stage']) {
     mkdirSync(`${view.source}/${name}${directory}`);
