@@ -4,10 +4,10 @@
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { run } from '../support/programs.js';
+import { run, runOk } from '../support/programs.js';
 import { makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
-import { withView } from '../support/view.js';
+import { CLI, withView } from '../support/view.js';
 import { makeRootfs } from './rootfs.js';
 import {
   CONTAINER_ROOT,
@@ -109,5 +109,14 @@ describe.each(Object.entries(runtimes))('%s', (_, { example, needs, wrapper = []
 
   it('has nobody as the owner without a view', async () => {
     expect(await probe(source)).toEqual(UNSHIFTED);
+  });
+});
+
+describe('the emacs and bzr bug', () => {
+  it('is there with timeouts and gone by default, as its example says', async () => {
+    needPrograms({ emacs: 'emacs-nox', brz: 'brz' });
+    const said = await runOk([`${EXAMPLES}/emacs-bzr-bug/reproduce.sh`], { env: { FUSE_SHIFTFS: CLI } });
+    expect(said.match(/^ {2}after .* STALE$/gm)).toHaveLength(2);
+    expect(said.match(/^ {2}after .* right$/gm)).toHaveLength(2);
   });
 });
