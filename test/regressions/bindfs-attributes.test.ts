@@ -8,11 +8,12 @@ import { expect, test } from 'vitest';
 import { O_DIRECTORY, O_RDONLY } from '../support/constants.js';
 import { runOk } from '../support/programs.js';
 import { CONTAINER_MAP } from '../support/userns.js';
+import { CACHING } from '../support/view.js';
 import { withContainer } from './harness.js';
 
 const inside = { uid: 0, gid: 0, userns: [CONTAINER_MAP] };
 /** What the container itself changes it must see at once, whatever is cached. */
-const caching = { options: ['--coherence', 'lease'] };
+const caching = { options: CACHING };
 
 test('setfacl and cp -a, then stat', async () => {
   await withContainer(async ({ root, in: here }) => {

@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { describeUsers, usersOf } from '../../src/cli/busy.js';
 import { abortFuse, detachMountsBelow, isMountedElsewhere, type Mount, mountAt } from './mounts.js';
 import { run } from './programs.js';
 import { childEnvironment, makeTempDirectory, removeTempDirectory } from './temp.js';
@@ -23,8 +24,12 @@ const SERVING = '"msg":"serving"';
 /** Set by suites that put the tests of others to the other driver. */
 const DRIVER = process.env['FUSE_SHIFTFS_TEST_DRIVER'];
 
+/** For tests of a view that caches, as far as its driver can. */
+export const CACHING: readonly string[] = DRIVER === 'fuse-native' ? [] : ['--coherence', 'lease'];
+
 const MOUNT_TIMEOUT = 20_000;
 const END_TIMEOUT = 15_000;
+const BUSY_TIMEOUT = 2000;
 
 export interface ViewOptions {
   /** `--map` arguments; none is the identity. */
@@ -152,12 +157,19 @@ class MountedView implements View {
     await waitUntil(`end of the daemon ${this.pid}`, END_TIMEOUT, () => !this.running);
   }
 
+  /** Others on this machine may look into /proc/PID of what used the view, which keeps it busy for that moment. */
+  private async unmount(): Promise<void> {
+    for (const end = performance.now() + BUSY_TIMEOUT; ; await sleep(50)) {
+      const { status, stderr } = await run(['umount', '--', this.mountpoint], { timeout: END_TIMEOUT });
+      if (status === 0) return;
+      if (!stderr.includes('busy') || performance.now() > end)
+        throw new Error(`${stderr}in use by ${describeUsers(usersOf(this.mountpoint))}`);
+    }
+  }
+
   async close(): Promise<void> {
     try {
-      if (mountAt(this.mountpoint) !== undefined) {
-        const { status, stderr } = await run(['umount', '--', this.mountpoint], { timeout: END_TIMEOUT });
-        if (status !== 0) throw new Error(stderr);
-      }
+      if (mountAt(this.mountpoint) !== undefined) await this.unmount();
       await waitUntil(`end of the daemon ${this.pid}`, END_TIMEOUT, () => !this.running || this.isHeldElsewhere());
     } catch (error) {
       throw new Error(`${(error as Error).message}\nthe daemon wrote:\n${this.text}`);
