@@ -2,7 +2,7 @@
 // own names, with JSON's types. The schema is made from that of the options and published as JSON Schema
 // (packaging/config.schema.json). A mistake is told with the file and the key.
 
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ShiftfsError } from '../errors.js';
 import { nearest } from './nearest.js';
@@ -69,8 +69,21 @@ export function readConfigFile(path: string): ConfigFile {
     new ShiftfsError('BAD_CONFIG', `${path}: ${message}`, hint, { cause });
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    const fd = openSync(path, 'r');
+    try {
+      const { uid, gid, mode } = fstatSync(fd);
+      // Whoever can change the file has root mount what he likes, where he likes.
+      const others = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0);
+      if (others) throw bad('others than its owner may change it', `Take that away: chmod go-w ${path}`);
+      if (uid !== 0 && uid !== process.getuid?.()) {
+        throw bad(`it belongs to user ${uid}`, `Only root's word counts: chown root ${path}`);
+      }
+      text = readFileSync(fd, 'utf8');
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
+    if (error instanceof ShiftfsError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     throw bad(
       code === 'ENOENT' ? 'no such file' : message,
