@@ -114,7 +114,7 @@ test('without the package the error says how to install it', async () => {
   const refused = await mount('fuse-native');
   expect(refused.status).toBe(32);
   expect(refused.stderr).toMatch(
-    /fuse-native is not installed \[UNSUPPORTED\]\n.*npm install --ignore-scripts fuse-native@/,
+    /fuse-native is not installed \[UNSUPPORTED\]\n.*npm install --no-save --ignore-scripts fuse-native@/,
   );
   expect(mountAt(`${made}/m`)).toBeUndefined();
   // And nothing else misses it.

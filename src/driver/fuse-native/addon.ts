@@ -5,6 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { shellWord } from '../../container/command.js';
 import { ShiftfsError } from '../../errors.js';
 import { loadLibrary } from '../../linux/foreign.js';
 
@@ -79,6 +81,15 @@ function missing(what: string, hint: string, cause?: unknown): ShiftfsError {
   return new ShiftfsError('UNSUPPORTED', `--driver fuse-native: ${what}`, hint, { cause });
 }
 
+/** Without the package's install script: where there is no libfuse2 that wants a compiler, and nothing it does is needed. */
+function howToInstall(): string {
+  const ours = fileURLToPath(new URL('../../../', import.meta.url));
+  const words = `--ignore-scripts fuse-native@${VERSION}`;
+  // Beside us, where node looks, too; in our own directory npm would bring what developers need as well.
+  if (ours.includes('/node_modules/')) return `npm install --global ${words}`;
+  return `cd ${shellWord(ours)} && npm install --no-save ${words}`;
+}
+
 /** Throws ShiftfsError UNSUPPORTED when the package, or what it stands on, is not there. */
 export function loadAddon(): Addon {
   const require = createRequire(import.meta.url);
@@ -89,17 +100,10 @@ export function loadAddon(): Addon {
     directory = dirname(description);
     version = (JSON.parse(readFileSync(description, 'utf8')) as { version: string }).version;
   } catch (error) {
-    throw missing(
-      'the npm package fuse-native is not installed',
-      `Where fuse-shiftfs is installed: npm install --ignore-scripts fuse-native@${VERSION}`,
-      error,
-    );
+    throw missing('the npm package fuse-native is not installed', howToInstall(), error);
   }
   if (version !== VERSION) {
-    throw missing(
-      `fuse-native ${version} is not known to work`,
-      `Install the other: npm install --ignore-scripts fuse-native@${VERSION}`,
-    );
+    throw missing(`fuse-native ${version} is not known to work`, howToInstall());
   }
   // The addon asks for libfuse.so.2 by that name. Where the system has none, the package's own, loaded first, serves.
   if (!loadLibrary('libfuse.so.2')) loadLibrary(join(directory, 'prebuilds', `linux-${process.arch}`, 'libfuse.so'));
