@@ -31,6 +31,8 @@ export class FixedLeases implements Leases {
 
   changed(): void {}
 
+  changing(): void {}
+
   renamed(): void {}
 
   doubt(): void {}

@@ -156,6 +156,11 @@ export class WatchedLeases implements Leases {
     this.context!.nodes.bumpVersion(parent);
   }
 
+  changing(parent: number, nameOffset: number): void {
+    // What else is watched tells by the pid whose change it was.
+    if (this.mode === MODE_CHILDREN) this.unnote(parent, nameOffset);
+  }
+
   renamed(
     parent: number,
     parentFd: number,
@@ -169,8 +174,9 @@ export class WatchedLeases implements Leases {
     if (this.mode === MODE_CHILDREN) return;
     const moved = this.noted(parent, nameOffset);
     const back = exchange ? this.noted(newParent, newNameOffset) : 0;
-    this.move(moved, newParent, newParentFd, newNameOffset, exchange);
-    if (exchange) this.move(back, parent, parentFd, nameOffset, true);
+    if (!exchange) this.unnote(parent, nameOffset);
+    this.move(moved, newParent, newParentFd, newNameOffset);
+    if (exchange) this.move(back, parent, parentFd, nameOffset);
   }
 
   doubt(slot: number, nameOffset: number, length: number): void {
@@ -190,23 +196,44 @@ export class WatchedLeases implements Leases {
     return nodes.resolve(record.child, record.childGeneration);
   }
 
-  /**
-   * Notes the lease that came to a name with the entry of the node `child` (0: not known). It is good if the name stands
-   * for that node now, and no event came in between that may have been for the name before it was noted.
-   */
-  private move(child: number, parent: number, parentFd: number, nameOffset: number, unsure: boolean): void {
-    const context = this.context!;
-    const { nodes, memory } = context;
-    let now = 0;
-    if (identify(context, parentFd, context.address(nameOffset)) === 0) {
-      now = nodes.find(context.identity);
-      if (now !== 0) nodes.forget(now, 1, context.onForget);
-    }
+  private unnote(parent: number, nameOffset: number): void {
+    const { nodes, memory } = this.context!;
     const length = nameLength(memory.u8, nameOffset);
     const hash = this.names.hash(parent, memory.u8, nameOffset, length);
-    const noted = this.names.put(nodes, hash, parent, child === 0 ? now : child, memory.u8, nameOffset, length);
-    const sure = noted && !unsure && this.granting && child !== 0 && child === now && this.unchanged();
+    this.names.remove(hash, parent, nodes.generation(parent), memory.u8, nameOffset, length);
+  }
+
+  /**
+   * Notes the lease that came to a name with the entry of the node `child` (0: not known). It is good if the directory is
+   * watched and the name stands for that node once the note is there: what changed before would show, and the event of
+   * what changes later finds the note. Only then is nothing sent, as it would drop the entry under whoever holds it:
+   * overlayfs answers EIO when one it has just looked up is gone (fs/overlayfs/util.c).
+   */
+  private move(child: number, parent: number, parentFd: number, nameOffset: number): void {
+    const { nodes, memory } = this.context!;
+    const length = nameLength(memory.u8, nameOffset);
+    const hash = this.names.hash(parent, memory.u8, nameOffset, length);
+    const watched = this.watched(parent, parentFd);
+    const believed = child === 0 ? this.standsFor(parentFd, nameOffset) : child;
+    const noted = this.names.put(nodes, hash, parent, believed, memory.u8, nameOffset, length);
+    // Leases that are being taken back all at once are granted no more: the walk may be past this name.
+    const sure =
+      watched &&
+      noted &&
+      child !== 0 &&
+      child === this.standsFor(parentFd, nameOffset) &&
+      Atomics.load(this.control, COHERENCE.mode) !== 0;
     if (!sure) this.doubt(parent, nameOffset, length);
+  }
+
+  /** The node a name stands for in the underlay at this moment; 0 for none, or for an inode without one. */
+  private standsFor(parentFd: number, nameOffset: number): number {
+    const context = this.context!;
+    const { nodes } = context;
+    if (identify(context, parentFd, context.address(nameOffset)) !== 0) return 0;
+    const slot = nodes.find(context.identity);
+    if (slot !== 0) nodes.forget(slot, 1, context.onForget);
+    return slot;
   }
 
   forget(slot: number): void {

@@ -5,6 +5,7 @@ import { closeSync, constants, openSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
+import type { AliasesData } from '../coherence/aliases-thread.js';
 import type { ChokidarData } from '../coherence/chokidar-thread.js';
 import { armDevice, armInode } from '../coherence/fanotify-marks.js';
 import type { WatcherData } from '../coherence/fanotify-thread.js';
@@ -58,7 +59,7 @@ import { enableUring, possibleCores, uringParameter } from './kernel/uring-param
 import { unmountView } from './mounting.js';
 import { DESCRIPTORS_A_THREAD, mountFlags, openSource, shareDescriptors } from './source.js';
 
-/** Nodes there may be: address space, not memory (80 bytes each when used). */
+/** Nodes there may be: address space, not memory (100 bytes each when used). */
 const NODE_CAPACITY = 8 << 20;
 const HANDLE_CAPACITY = 1 << 20;
 
@@ -164,6 +165,7 @@ class KernelView implements MountedView {
         coherence: this.coherence,
       };
       await this.startThreads();
+      await this.startAliases(device);
       if (this.coherence !== null) await this.startWatcher(device);
       this.startHelper();
     } catch (error) {
@@ -347,6 +349,21 @@ class KernelView implements MountedView {
         'It needs --coherence lease, fanotify, and a view that is not read-only; use --forward-events auto.',
       );
     }
+  }
+
+  /** Starts the thread that lets the kernel forget where directories were. */
+  private async startAliases(device: number): Promise<void> {
+    const data: AliasesData = { device, aliases: this.shared!.aliases };
+    const thread = new Worker(fileURLToPath(new URL('../coherence/aliases-thread.js', import.meta.url)), {
+      workerData: data,
+    });
+    await new Promise<void>((resolve, reject) => {
+      thread.once('message', () => resolve());
+      thread.on('error', (error) => {
+        reject(error);
+        this.fail(error);
+      });
+    });
   }
 
   /** Starts the thread that reads what changes; leases are granted from here on. */

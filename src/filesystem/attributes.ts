@@ -74,6 +74,7 @@ export function lookup(context: Context, parent: number, nameOffset: number, nam
     else close(fd);
   } else if (fd === -ENOENT) {
     result.node = 0;
+    result.moved = false;
     result.nameSeconds = leases.name(nameOffset, nameLength, false, false);
     error = 0;
   } else if (fd === -EMFILE) {
@@ -110,6 +111,7 @@ export function lookupIn(
   if (error < 0) {
     if (error !== -ENOENT) return gone(error);
     result.node = 0;
+    result.moved = false;
     result.nameSeconds = leases.name(nameOffset, nameLength, false, false);
     return 0;
   }

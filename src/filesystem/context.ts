@@ -10,7 +10,7 @@ import type { Devices } from './devices.js';
 import type { HandleTable } from './handle-table.js';
 import type { Held } from './held.js';
 import type { LockTable } from './lock-table.js';
-import type { Identity, NodeTable } from './node-table.js';
+import type { Identity, NodeTable, Place } from './node-table.js';
 
 /** Scratch areas in a thread's memory; the driver's buffers begin at SCRATCH_SIZE. */
 export const AT_STAT = 0;
@@ -67,6 +67,11 @@ export interface Leases {
   keepData(slot: number): boolean;
   /** True when the kernel may cache the listing of a directory it is about to read; after `begin` of that directory. */
   mayCacheListing(slot: number): boolean;
+  /**
+   * The view itself is about to change what a name stands for; after `begin` of the directory. The kernel knows, so the
+   * event of it is to take nothing back.
+   */
+  changing(parent: number, nameOffset: number): void;
   /** The view itself changed names in the directory. */
   changed(parent: number): void;
   /**
@@ -109,6 +114,8 @@ export interface Caller {
 export interface Result {
   /** The node found or made. */
   node: number;
+  /** The node is a directory that the kernel may have in another one, namely as `Context.former`. */
+  moved: boolean;
   /** The handle opened. */
   handle: number;
   backing: number;
@@ -140,6 +147,7 @@ export class Context {
   readonly identity: Identity = { inoLo: 0, inoHi: 0, device: 0, type: 0, words: new Uint32Array(8) };
   readonly result: Result = {
     node: 0,
+    moved: false,
     handle: 0,
     backing: 0,
     direct: false,
@@ -151,6 +159,7 @@ export class Context {
     offset: 0,
     length: 0,
   };
+  readonly former: Place = { parent: 0, generation: 0, name: new Uint8Array(256), length: 0 };
   /** Passed to the node table with each FORGET: made once, as requests allocate nothing. */
   readonly onForget = (slot: number): void => this.leases.forget(slot);
   readonly empty: number;

@@ -190,9 +190,16 @@ function closeOwn(context: Context, holder: number, fd: number): void {
   context.held.give(holder, 1);
 }
 
+/** How often, and every how many ms, a create is tried while something has the name. */
+const CREATE_TRIES = 10;
+const CREATE_PAUSE = 0.5;
+const pauseCell = new Int32Array(new SharedArrayBuffer(4));
+
 /**
  * Creates a file and opens it. Fills `result` as `lookup` and `open` do. A name that exists by now is never opened here,
- * as nobody has checked whether the caller may: ESTALE makes the kernel look again and do that (O_EXCL: EEXIST).
+ * as nobody has checked whether the caller may: ESTALE makes the kernel look again and do that (O_EXCL: EEXIST). The kernel
+ * does so once (fs/namei.c, do_filp_open), and the caller would be told ESTALE if a name that comes and goes were there at
+ * the wrong moment twice: so it has to stay for a few milliseconds first.
  */
 export function create(
   context: Context,
@@ -203,11 +210,15 @@ export function create(
   mode: number,
 ): number {
   if (!mayHold(context)) return -ENFILE;
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, nameOffset);
   if (parentFd < 0) return parentFd;
   const name = context.address(nameOffset);
   const safe = creationMode(context, parentFd, S_IFREG, mode & 0o7777);
-  const fd = openSparing(context, parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
+  let fd = openSparing(context, parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
+  for (let tries = 1; fd === -EEXIST && (flags & O_EXCL) === 0 && tries < CREATE_TRIES; tries++) {
+    Atomics.wait(pauseCell, 0, 0, CREATE_PAUSE);
+    fd = openSparing(context, parentFd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, safe);
+  }
   if (fd < 0) {
     context.nodes.unpin(parent);
     return fd === -EEXIST && (flags & O_EXCL) === 0 ? -ESTALE : fd;
@@ -221,7 +232,7 @@ export function create(
 /** An unnamed file in the directory `parent` (O_TMPFILE); linkat(2) can give it a name. */
 export function createUnnamed(context: Context, parent: number, flags: number, mode: number): number {
   if (!mayHold(context)) return -ENFILE;
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, -1);
   if (parentFd < 0) return parentFd;
   const safe = creationMode(context, parentFd, S_IFREG, mode & 0o7777);
   const own = O_TMPFILE | O_RDWR | O_CLOEXEC | (flags & O_EXCL);

@@ -69,7 +69,7 @@ export function makeDirectory(
   nameLength: number,
   mode: number,
 ): number {
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, nameOffset);
   if (parentFd < 0) return parentFd;
   const error = call4(NR.mkdirat, parentFd, context.address(nameOffset), mode & 0o7777, 0);
   return finishCreate(context, parent, parentFd, nameOffset, nameLength, error);
@@ -86,7 +86,7 @@ export function makeNode(
 ): number {
   const type = mode & S_IFMT;
   if (type === S_IFBLK || (type === S_IFCHR && device !== 0)) return -EPERM;
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, nameOffset);
   if (parentFd < 0) return parentFd;
   const safe = type | creationMode(context, parentFd, type, mode & 0o7777);
   const error = call4(NR.mknodat, parentFd, context.address(nameOffset), safe, device);
@@ -101,7 +101,7 @@ export function makeSymlink(
   nameLength: number,
   targetOffset: number,
 ): number {
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, nameOffset);
   if (parentFd < 0) return parentFd;
   const error = call4(NR.symlinkat, context.address(targetOffset), parentFd, context.address(nameOffset), 0);
   return finishCreate(context, parent, parentFd, nameOffset, nameLength, error);
@@ -117,7 +117,7 @@ export function makeLink(
 ): number {
   const fd = acquire(context, slot);
   if (fd < 0) return goneOrReplaced(context, slot, fd);
-  const parentFd = beginCreate(context, parent);
+  const parentFd = beginCreate(context, parent, nameOffset);
   if (parentFd < 0) {
     context.nodes.unpin(slot);
     return parentFd;
@@ -128,11 +128,12 @@ export function makeLink(
   return error;
 }
 
-/** Holds the directory and takes the caller's identity. The directory's descriptor, or -errno and nothing is held. */
-export function beginCreate(context: Context, parent: number): number {
+/** Holds the directory and takes the caller's identity; `nameOffset` -1: what is made gets no name. The directory's descriptor, or -errno and nothing is held. */
+export function beginCreate(context: Context, parent: number, nameOffset: number): number {
   const parentFd = acquire(context, parent);
   if (parentFd < 0) return gone(parentFd);
   context.leases.begin(parent, parentFd);
+  if (nameOffset >= 0) context.leases.changing(parent, nameOffset);
   const error = becomeCaller(context);
   if (error === 0) return parentFd;
   context.nodes.unpin(parent);
@@ -170,6 +171,8 @@ function remove(context: Context, parent: number, nameOffset: number, flags: num
   const parentFd = acquire(context, parent);
   if (parentFd < 0) return gone(parentFd);
   const name = context.address(nameOffset);
+  context.leases.begin(parent, parentFd);
+  context.leases.changing(parent, nameOffset);
   const victim = holdVictim(context, parentFd, name);
   const error = call4(NR.unlinkat, parentFd, name, flags, 0);
   releaseVictim(context, victim, error === 0);
@@ -231,6 +234,8 @@ export function rename(
   if (error === 0) {
     if (newParent !== parent) context.leases.begin(parent, fd);
     context.leases.begin(newParent, newFd);
+    context.leases.changing(parent, nameOffset);
+    context.leases.changing(newParent, newNameOffset);
     const victim = (flags & RENAME_EXCHANGE) === 0 ? holdVictim(context, newFd, newName) : 0;
     error = call6(NR.renameat2, fd, name, newFd, newName, flags, 0);
     releaseVictim(context, victim, error === 0);
@@ -239,20 +244,20 @@ export function rename(
     context.leases.changed(parent);
     if (newParent !== parent) context.leases.changed(newParent);
     context.leases.renamed(parent, fd, nameOffset, newParent, newFd, newNameOffset, (flags & RENAME_EXCHANGE) !== 0);
-    if (!context.devices.has(context.nodes.device(parent), DEVICE_HANDLES)) {
-      renamed(context, newParent, newFd, newNameOffset);
-      if ((flags & RENAME_EXCHANGE) !== 0) renamed(context, parent, fd, nameOffset);
-    }
+    renamed(context, newParent, newFd, newNameOffset);
+    if ((flags & RENAME_EXCHANGE) !== 0) renamed(context, parent, fd, nameOffset);
   }
   context.nodes.unpin(newParent);
   context.nodes.unpin(parent);
   return error;
 }
 
-/** A node that is found by its name (no handles) has a new one. */
+/** A directory, or a node that is found by its name (no handles), has a new one. */
 function renamed(context: Context, parent: number, parentFd: number, nameOffset: number): void {
   if (identify(context, parentFd, context.address(nameOffset)) < 0) return;
-  const slot = context.nodes.find(context.identity);
+  const { identity, devices } = context;
+  if (identity.type !== S_IFDIR && devices.has(identity.device, DEVICE_HANDLES)) return;
+  const slot = context.nodes.find(identity);
   if (slot === 0) return;
   let length = 0;
   while (context.memory.u8[nameOffset + length] !== 0) length++;

@@ -14,7 +14,7 @@ import { S_IFDIR } from '../linux/abi.js';
 import { lock, unlock } from './mutex.js';
 
 /** Words (u32) of a node, by index from its base. */
-const WORDS = 24;
+const WORDS = 25;
 const NEXT = 0;
 const GENERATION = 1;
 const INO_LO = 2;
@@ -37,6 +37,8 @@ const WRITERS = 21;
 const WRITTEN = 22;
 /** For whom the descriptor of an open file is counted (held.ts). */
 const HOLDER = 23;
+/** Where its place is remembered (see `names`); 0 nowhere. */
+const NAMED = 24;
 
 /** Longest handle kept in a node: ext4, tmpfs, xfs, btrfs, f2fs and overlay-less ZFS all fit. */
 export const HANDLE_BYTES_MAX = (IDENTITY_WORDS - 1) * 4;
@@ -84,13 +86,18 @@ const H_RING_LOCK = 6;
 const H_PINNED = 7;
 /** Descriptors in the ring that are not of directories. */
 const H_RING_FILES = 8;
+/** Places given back, and how many were ever taken. */
+const H_NAME_FREE = 9;
+const H_NAMES = 10;
 const H_WORDS = 16;
 
 const STRIPES = 64;
 /** Cached descriptors given back at once when few are left, and how many are looked at for that. */
 const SCARCE_EVICT = 16;
 const SCARCE_STEPS = 256;
-const NAME_STRIDE = 68; // words: parent slot, parent generation, length, 256 bytes of name, spare
+const NAME_STRIDE = 68; // words: parent slot, parent generation, length, 256 bytes of name, the next free one
+const NAME_NEXT = 67;
+const NAMES_MAX = 1 << 21;
 
 export interface NodeTableShared {
   readonly capacity: number;
@@ -130,6 +137,14 @@ export interface Identity {
   readonly words: Uint32Array;
 }
 
+/** A name in a directory that the kernel may have forgotten since. */
+export interface Place {
+  parent: number;
+  generation: number;
+  readonly name: Uint8Array;
+  length: number;
+}
+
 export function createNodeTable(options: NodeTableOptions): NodeTableShared {
   // Untouched pages of a zeroed shared buffer cost nothing: capacity is address space, not memory.
   let buckets = 1 << 16;
@@ -145,7 +160,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTableShared {
     nodes: new SharedArrayBuffer((options.capacity + 1) * WORDS * 4),
     table: new SharedArrayBuffer(buckets * 4),
     ring: new SharedArrayBuffer(ringSize * 4),
-    names: new SharedArrayBuffer(Math.min(options.capacity, 1 << 21) * NAME_STRIDE * 4),
+    names: new SharedArrayBuffer((Math.min(options.capacity, NAMES_MAX) + 1) * NAME_STRIDE * 4),
   };
 }
 
@@ -477,33 +492,92 @@ export class NodeTable {
     unlock(this.header, H_WORDS + (this.bucketOfNode(slot * WORDS) & (STRIPES - 1)));
   }
 
-  /** Remembers where a node without a handle was found. False when names cannot be kept for so many nodes. */
+  /**
+   * Remembers where a node was found: one without a handle, which is found again by it, or a directory. False when places
+   * cannot be remembered for so many.
+   */
   setName(slot: number, parent: number, bytes: Uint8Array, offset: number, length: number): boolean {
-    const base = slot * NAME_STRIDE;
-    if (base + NAME_STRIDE > this.names.length || length > 255) return false;
+    if (length > 255) return false;
+    this.lockNode(slot);
+    const base = this.takeName(slot);
+    if (base !== 0) this.writeName(base, parent, bytes, offset, length);
+    this.unlockNode(slot);
+    return base !== 0;
+  }
+
+  /**
+   * Remembers where a directory was found now. True, and `former` says where the kernel may still have it, when that was in
+   * another directory.
+   */
+  relocate(slot: number, parent: number, bytes: Uint8Array, offset: number, length: number, former: Place): boolean {
+    this.lockNode(slot);
+    const known = this.words[slot * WORDS + NAMED] !== 0;
+    const base = this.takeName(slot);
+    let moved = false;
+    if (base !== 0 && !(known && this.isNamed(base, parent, bytes, offset, length))) {
+      if (known) {
+        former.parent = this.names[base]!;
+        former.generation = this.names[base + 1]!;
+        former.length = this.names[base + 2]!;
+        former.name.set(this.nameBytes.subarray((base + 3) * 4, (base + 3) * 4 + former.length));
+        moved = former.parent !== parent && this.resolve(former.parent, former.generation) !== 0;
+      }
+      this.writeName(base, parent, bytes, offset, length);
+    }
+    this.unlockNode(slot);
+    return moved;
+  }
+
+  /** Remembers where a directory was found, again. */
+  place(slot: number, { parent, name, length }: Place): void {
+    if (this.isLive(parent)) this.setName(slot, parent, name, 0, length);
+  }
+
+  /** The parent under which a node without a handle was found, or 0 when it is gone. */
+  parentOf(slot: number): number {
+    const base = this.words[slot * WORDS + NAMED]! * NAME_STRIDE;
+    return base === 0 ? 0 : this.resolve(this.names[base]!, this.names[base + 1]!);
+  }
+
+  /** Copies the remembered name and its NUL to `to`; returns its length. */
+  copyName(slot: number, to: Uint8Array, offset: number): number {
+    const base = this.words[slot * WORDS + NAMED]! * NAME_STRIDE;
+    const length = this.names[base + 2]!;
+    const from = (base + 3) * 4;
+    for (let i = 0; i <= length; i++) to[offset + i] = this.nameBytes[from + i]!;
+    return length;
+  }
+
+  private isNamed(base: number, parent: number, bytes: Uint8Array, offset: number, length: number): boolean {
+    const { names, nameBytes } = this;
+    if (names[base] !== parent || names[base + 1] !== this.generation(parent) || names[base + 2] !== length)
+      return false;
+    const at = (base + 3) * 4;
+    for (let i = 0; i < length; i++) if (nameBytes[at + i] !== bytes[offset + i]) return false;
+    return true;
+  }
+
+  private writeName(base: number, parent: number, bytes: Uint8Array, offset: number, length: number): void {
     this.names[base] = parent;
     this.names[base + 1] = this.generation(parent);
     this.names[base + 2] = length;
     const to = (base + 3) * 4;
     for (let i = 0; i < length; i++) this.nameBytes[to + i] = bytes[offset + i]!;
     this.nameBytes[to + length] = 0;
-    return true;
   }
 
-  /** The parent under which a node without a handle was found, or 0 when it is gone. */
-  parentOf(slot: number): number {
-    const base = slot * NAME_STRIDE;
-    if (base + NAME_STRIDE > this.names.length || this.names[base + 2] === 0) return 0;
-    return this.resolve(this.names[base]!, this.names[base + 1]!);
-  }
-
-  /** Copies the remembered name and its NUL to `to`; returns its length. */
-  copyName(slot: number, to: Uint8Array, offset: number): number {
-    const base = slot * NAME_STRIDE;
-    const length = this.names[base + 2]!;
-    const from = (base + 3) * 4;
-    for (let i = 0; i <= length; i++) to[offset + i] = this.nameBytes[from + i]!;
-    return length;
+  /** Where the place of a node is remembered, by index into `names`; 0 when there is no room. Under `lockNode`. */
+  private takeName(slot: number): number {
+    const at = slot * WORDS + NAMED;
+    if (this.words[at] === 0) {
+      lock(this.header, H_LOCK);
+      let index = this.header[H_NAME_FREE]!;
+      if (index !== 0) this.header[H_NAME_FREE] = this.names[index * NAME_STRIDE + NAME_NEXT]!;
+      else if ((this.header[H_NAMES]! + 2) * NAME_STRIDE <= this.names.length) index = ++this.header[H_NAMES]!;
+      unlock(this.header, H_LOCK);
+      this.words[at] = index;
+    }
+    return this.words[at]! * NAME_STRIDE;
   }
 
   /** Descriptors of files in the ring: `sweepFiles` wants to be called now and then while there are any. */
@@ -616,6 +690,12 @@ export class NodeTable {
     const base = slot * WORDS;
     Atomics.add(this.words, base + GENERATION, 1);
     lock(this.header, H_LOCK);
+    const named = this.words[base + NAMED]!;
+    if (named !== 0) {
+      this.words[base + NAMED] = 0;
+      this.names[named * NAME_STRIDE + NAME_NEXT] = this.header[H_NAME_FREE]!;
+      this.header[H_NAME_FREE] = named;
+    }
     this.words[base + NEXT] = this.header[H_FREE]!;
     this.header[H_FREE] = slot;
     this.header[H_LIVE]!--;

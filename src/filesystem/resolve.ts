@@ -20,7 +20,7 @@ import {
   STATX_BASIC_STATS,
   STATX_BTIME,
 } from '../linux/abi.js';
-import { EMFILE, ENFILE, ENOENT, ESTALE } from '../linux/errno.js';
+import { EMFILE, ENFILE, ENOENT, ENOMEM, ESTALE } from '../linux/errno.js';
 import { FILE_HANDLE, STATX } from '../linux/layout.js';
 import { call6, close, NR, openat, statx } from '../linux/syscalls.js';
 import { AT_HANDLE, AT_NAME, AT_STAT, AT_STATFS, type Context } from './context.js';
@@ -215,17 +215,15 @@ function handlesWork(context: Context, fd: number): boolean {
   return true;
 }
 
-/** open_by_handle_at(2) of `context.identity`-shaped words already laid out at AT_HANDLE. */
+/**
+ * open_by_handle_at(2) of `context.identity`-shaped words already laid out at AT_HANDLE. ENOMEM is also what the kernel
+ * answers while the inode number is being given to a new inode (iget_locked finds it I_CREATING and returns nothing, which
+ * ext4_iget takes for that): the one that was meant is gone.
+ */
 function openHandle(context: Context, mountFd: number): number {
-  return call6(
-    NR.open_by_handle_at,
-    mountFd,
-    context.memory.address + AT_HANDLE,
-    O_PATH | O_NOFOLLOW | O_CLOEXEC,
-    0,
-    0,
-    0,
-  );
+  const at = context.memory.address + AT_HANDLE;
+  const fd = call6(NR.open_by_handle_at, mountFd, at, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+  return fd === -ENOMEM ? -ESTALE : fd;
 }
 
 /**
@@ -298,18 +296,22 @@ function checkIdentity(context: Context, slot: number, fd: number): number {
 }
 
 /**
- * Makes (or finds) the node of what was just identified, found as `name` in `parent`. Counts one lookup. The slot, or
- * -errno.
+ * Makes (or finds) the node of what was just identified, found as `name` in `parent`. Counts one lookup. Fills
+ * result.moved and `former`. The slot, or -errno.
  */
 export function internIdentified(context: Context, parent: number, nameOffset: number, nameLength: number): number {
-  const { nodes, identity } = context;
+  const { nodes, identity, result } = context;
   const slot = nodes.intern(identity);
   if (slot === 0) return -ENFILE;
-  if (identity.words[0] === BY_BIRTH) {
-    if (!nodes.setName(slot, parent, context.memory.u8, nameOffset, nameLength)) {
-      nodes.forget(slot, 1);
-      return -ENFILE;
-    }
+  const { u8 } = context.memory;
+  let placed = true;
+  result.moved = false;
+  if (identity.type === S_IFDIR)
+    result.moved = nodes.relocate(slot, parent, u8, nameOffset, nameLength, context.former);
+  else if (identity.words[0] === BY_BIRTH) placed = nodes.setName(slot, parent, u8, nameOffset, nameLength);
+  if (!placed || (identity.words[0] === BY_BIRTH && nodes.parentOf(slot) === 0)) {
+    nodes.forget(slot, 1);
+    return -ENFILE;
   }
   if (identity.device !== nodes.device(parent)) nodes.setFlags(slot, NODE_SUBMOUNT);
   // FIFOs, sockets and devices are used by the kernel without an OPEN, so their inode must stay reachable after the

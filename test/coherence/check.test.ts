@@ -259,3 +259,57 @@ test('an error that nothing explains is a violation', () => {
     Number.POSITIVE_INFINITY,
   ]);
 });
+
+test("ESTALE is the kernel's own while a rename between directories goes on and the host has just moved a directory", () => {
+  const dir = (s: number, name: string, id: string): LogRecord => ({
+    o: 'set',
+    s,
+    e: s + 1,
+    dir: 'R',
+    name,
+    to: { k: 'dir', id },
+  });
+  const move: LogRecord = { o: 'move', s: 100, e: 110, dir: 'a', name: 's', dir2: 'b', name2: 's', how: 'rename' };
+  const failed: LogRecord = {
+    o: 'bad',
+    s: 120,
+    e: 130,
+    what: 'rename',
+    code: 'ESTALE',
+    path: ['a', 'x'],
+    path2: ['b', 's'],
+  };
+  const { path2: _, ...within } = failed;
+  const history = [['host', dir(10, 'a', 'a')] as const, ['host', dir(20, 'b', 'b')] as const];
+  const dead = Number.POSITIVE_INFINITY;
+  expect(violations([...history, ['host', move], ['view', failed]])).toEqual([]);
+  // Nothing was moved there, or by the view; another error; no rename between directories; on the host.
+  expect(violations([...history, ['view', failed]])).toEqual([dead]);
+  expect(violations([...history, ['view', move], ['view', failed]])).toEqual([dead]);
+  expect(violations([...history, ['host', move], ['view', { ...failed, code: 'EIO' }]])).toEqual([dead]);
+  expect(violations([...history, ['host', move], ['view', within]])).toEqual([dead]);
+  // A path that leads through it, with a rename at the same time, or without.
+  const walk = { ...within, path: ['b', 's', 'f'] };
+  expect(violations([...history, ['host', move], ['view', walk], ['view', { o: 'tried', s: 125, e: 126 }]])).toEqual(
+    [],
+  );
+  expect(violations([...history, ['host', move], ['view', walk], ['view', { o: 'tried', s: 131, e: 132 }]])).toEqual([
+    dead,
+  ]);
+  expect(violations([...history, ['host', move], ['view', walk], ['host', { o: 'tried', s: 125, e: 126 }]])).toEqual([
+    dead,
+  ]);
+  expect(violations([...history, ['host', move], ['host', failed]])).toEqual([dead]);
+  expect(violations([...history, ['host', move], ['view', { ...failed, s: 2e9, e: 2e9 + 1 }]])).toEqual([dead]);
+});
+
+test('a lease counts from when the call that brought it came back, and only the host may be overlooked for longer', () => {
+  const history = [['host', set(100, 110, 'f', 'one')] as const, ['host', set(200, 210, 'f', 'two')] as const];
+  // It may have looked before the second, and came back late.
+  const slow = ['view', gone(195, 245, 'g')] as const;
+  expect(violations([...history, slow, ['view', file(340, 345, 'f', 'one')]])).toEqual([]);
+  expect(violations([...history, slow, ['view', file(361, 365, 'f', 'one')]])).toEqual([151]);
+  expect(violations([...history, ['view', file(340, 345, 'f', 'one')]])).toEqual([130]);
+  const own = ['view', set(200, 210, 'f', 'two')] as const;
+  expect(violations([history[0]!, own, slow, ['view', file(220, 225, 'f', 'one')]])).toEqual([110]);
+});

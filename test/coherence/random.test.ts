@@ -35,6 +35,7 @@ function report(name: string, results: readonly RoundResult[]): string {
   return (
     `${name}: ${sum((each) => each.mutations)} changes, ${sum((each) => each.observations)} looks, ` +
     `${sum((each) => each.violations.length)} violations, ${sum((each) => each.differences.length)} differences at rest; ` +
+    `${sum((each) => each.refused)} refused by the kernel; ` +
     `${delays.length} host edits looked at, shown after p50 ${at(0.5)} p99 ${at(0.99)} max ${at(1)} ms`
   );
 }

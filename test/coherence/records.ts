@@ -89,10 +89,18 @@ export type Observation = Interval &
     | { readonly o: 'name'; readonly dir: string; readonly name: string; readonly present: boolean }
   );
 
-/** An error that no interleaving explains. */
-export type Failure = Interval & { readonly o: 'bad'; readonly what: string; readonly code: string } & Path;
+/** An error that no interleaving explains. `path2`: where a rename(2) between two directories was to. */
+export type Failure = Interval & {
+  readonly o: 'bad';
+  readonly what: string;
+  readonly code: string;
+  readonly path2?: readonly string[];
+} & Path;
 
-export type LogRecord = Mutation | Observation | Failure;
+/** A rename(2) between two directories that did nothing, because somebody was faster. */
+export type Attempt = Interval & { readonly o: 'tried' };
+
+export type LogRecord = Mutation | Observation | Failure | Attempt;
 
 /** A record with the side of the worker that wrote it. */
 export type Sided<R> = R & { readonly side: Side };

@@ -144,9 +144,10 @@ const full = (path) => [tree, ...path].join('/');
 const raced = new Set(['ENOENT', 'EEXIST', 'ENOTEMPTY']);
 
 /** An error that the caller did not expect: ESTALE, EIO and whatever else no interleaving explains. */
-function unexpected(error, s, what, path) {
+function unexpected(error, s, what, path, path2) {
   if (error.code === undefined) throw error;
-  log('bad', s, now(), { what, path, code: error.code });
+  const code = error.code.startsWith('Unknown') ? errnoName(-error.errno) : error.code;
+  log('bad', s, now(), { what, path, code, ...(path2 === undefined ? {} : { path2 }) });
 }
 
 const idBuffer = Buffer.alloc(WORD);
@@ -417,12 +418,13 @@ function discard(path) {
 }
 
 /** An error of a mutation: what it says about the name, if that is certain. Only the root is known to be alive. */
-function refused(error, s, what, directory, name) {
+function refused(error, s, what, directory, name, path2) {
   const e = now();
   if (!raced.has(error.code) && !(name === 'x0' && (error.code === 'EISDIR' || error.code === 'ENOTDIR'))) {
-    unexpected(error, s, what, [...directory.path, name]);
+    unexpected(error, s, what, [...directory.path, name], path2);
     return;
   }
+  if (path2 !== undefined) log('tried', s, e, {});
   if (directory.id !== 'R') return;
   if (error.code === 'EEXIST' && what !== 'rename') log('name', s, e, { dir: 'R', name, present: true });
   if (error.code === 'ENOENT' && (what === 'unlink' || what === 'rmdir'))
@@ -482,7 +484,7 @@ const doings = {
           fs.renameSync(file.path, directory.at(name));
           log('set', s, now(), { dir: directory.id, name, to: { k: 'file', id: file.id } });
         } catch (error) {
-          refused(error, s, 'rename', directory, name);
+          refused(error, s, 'rename', directory, name, [...directory.path, name]);
           discard(file.path);
         }
       } catch (error) {
@@ -627,7 +629,7 @@ const doings = {
           failIf(renameat2(AT_FDCWD, staging, AT_FDCWD, directory.at(name), RENAME_NOREPLACE), 'renameat2');
           log('set', s, now(), { dir: directory.id, name, to: { k: 'dir', id } });
         } catch (error) {
-          refused(error, s, 'mkdir', directory, name);
+          refused(error, s, 'mkdir', directory, name, [...directory.path, name]);
           fs.rmdirSync(staging);
         }
       } catch (error) {
@@ -757,7 +759,7 @@ function moveName(from, name, to, name2) {
     failIf(renameat2(AT_FDCWD, from.at(name), AT_FDCWD, to.at(name2), flags), 'renameat2');
     log('move', s, now(), { dir: from.id, name, dir2: to.id, name2, how });
   } catch (error) {
-    refused(error, s, 'rename', from, name);
+    refused(error, s, 'rename', from, name, from.id === to.id ? undefined : [...to.path, name2]);
   }
 }
 

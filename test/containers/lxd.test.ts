@@ -192,7 +192,7 @@ describe('Docker in LXD', () => {
       mountpoint: `${docker}/data`,
       map: [CONTAINER_MAP],
       // As profile.yaml says.
-      options: ['--allow-suid', '--coherence', 'strict'],
+      options: ['--allow-suid'],
     });
     try {
       await lxd.createProfile(

@@ -4,7 +4,9 @@
 // This test: the container's root mounts an overlay whose lower, upper and work directories are in the view, uses it, and
 // runs a program from both; the maps name the program.
 
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { run, runOk } from '../support/programs.js';
 import { CONTAINER_MAP } from '../support/userns.js';
@@ -20,6 +22,18 @@ while read -r _range _perms _offset _device _inode file; do
   case "$_perms" in *x*) case "$file" in *sleep*) echo "$file";; esac;; esac
 done < /proc/$pid/maps
 kill $pid`;
+
+/** Somebody who is busy elsewhere on the file system of the source: its events reach the watcher, too. */
+function startNoise(path: string): () => Promise<void> {
+  const child = spawn('sh', ['-c', `while :; do echo > "$0"; mv "$0" "$0~"; sleep 0.001; done`, path], {
+    stdio: 'ignore',
+  });
+  return async () => {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    for (const name of [path, `${path}~`]) rmSync(name, { force: true });
+  };
+}
 
 test('overlayfs with all its directories in the view', async () => {
   await withContainer(async ({ host, view, under }) => {
@@ -50,6 +64,32 @@ ${MAPS}`;
     // A whiteout: character device 0:0.
     expect(await host.stat(under('upper', 'removed'))).toMatchObject({ mode: 0o020000, rdev: { major: 0, minor: 0 } });
   });
+});
+
+// overlayfs keeps the entries it has looked up below it across several steps, and answers EIO when one was dropped in between
+// (fs/overlayfs, ovl_lock_rename_workdir): what the container itself does through the view must not be taken back under it.
+test.each(['fanotify', 'chokidar'])('overlayfs on leases keeps what it holds, %s', async (watcher) => {
+  await withContainer(
+    async ({ view, under }) => {
+      for (const name of ['lower', 'upper', 'work', 'merged', 'lower/d']) mkdirSync(under(name));
+      writeFileSync(under('lower', 'f'), 'f');
+      const script = `cd "$1" && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged
+for i in $(seq 60); do
+  mkdir merged/new && rmdir merged/new
+  rmdir merged/d && mkdir merged/d
+  rm merged/f && echo $i > merged/f
+  mkdir merged/d/s && mv merged/d/s merged/t && rmdir merged/t
+done 2>&1
+cat merged/f`;
+      const noise = startNoise(`${view.source}-noise`);
+      try {
+        expect(await runOk(['sh', '-c', script, 'sh', view.mountpoint], container)).toBe('60\n');
+      } finally {
+        await noise();
+      }
+    },
+    { options: ['--coherence', 'lease', '--watcher', watcher] },
+  );
 });
 
 test('maps of a program in the view name it', async () => {

@@ -54,7 +54,7 @@ import {
   syncFileSystem,
   unlink,
 } from '../../filesystem/namespace.js';
-import { NODE_SUBMOUNT } from '../../filesystem/node-table.js';
+import { NODE_SUBMOUNT, type Place } from '../../filesystem/node-table.js';
 import { acquire } from '../../filesystem/resolve.js';
 import { getXattr, listXattrs, removeXattr, setXattr } from '../../filesystem/xattrs.js';
 import type { ForwardShared } from '../../forward/jobs.js';
@@ -105,6 +105,8 @@ export interface Surroundings {
   interrupt(uniqueLo: number, uniqueHi: number): void;
   /** Locks were dropped: somebody may be waiting for them. */
   locksDropped(): void;
+  /** The kernel is to drop the entry of a directory that was moved; `wait`: before this returns true, or not yet. */
+  dropAlias(former: Place, wait: boolean): boolean;
 }
 
 const change: AttributeChange = {
@@ -358,7 +360,13 @@ export class Dispatcher {
     }
     const error = request.name(request.payload);
     if (error < 0) return error;
-    return this.entry(lookup(this.context, slot, request.payload, request.nameLength), out);
+    const { context } = this;
+    const found = lookup(context, slot, request.payload, request.nameLength);
+    if (found === 0 && context.result.moved && !this.surroundings.dropAlias(context.former, true)) {
+      // The kernel may fail to move its entry, and ask again.
+      context.nodes.place(context.result.node, context.former);
+    }
+    return this.entry(found, out);
   }
 
   /** struct fuse_entry_out for result.node, or the absence of one. */
@@ -610,6 +618,7 @@ export class Dispatcher {
     context.result.node = 0;
     const dots = u8[name] === 46 && (length === 1 || (length === 2 && u8[name + 1] === 46));
     if (!dots && lookupIn(context, slot, parentFd, name, length) < 0) context.result.node = 0;
+    if (context.result.node !== 0 && context.result.moved) this.surroundings.dropAlias(context.former, false);
     if (context.result.node === 0) {
       context.result.nameSeconds = 0;
       context.result.attributeSeconds = 0;

@@ -1,6 +1,7 @@
 // What the threads of one mount share beside the tables: the state of each serving thread, the figures, the locks that
 // are waited for, and the switches of the supervisor. Plain shared memory; whoever reads it needs no message.
 
+import { createAliases } from '../../coherence/aliases.js';
 import type { CoherenceShared } from '../../coherence/shared.js';
 import type { FileSystemOptions } from '../../filesystem/context.js';
 import type { DevicesShared } from '../../filesystem/devices.js';
@@ -141,6 +142,8 @@ export interface Shared {
   readonly control: SharedArrayBuffer;
   readonly waiting: SharedArrayBuffer;
   readonly figures: SharedArrayBuffer;
+  /** See src/coherence/aliases.ts. */
+  readonly aliases: SharedArrayBuffer;
 }
 
 export function createShared(
@@ -153,6 +156,7 @@ export function createShared(
     control: new SharedArrayBuffer(CONTROL.words * 4),
     waiting: new SharedArrayBuffer(WAIT.capacity * WAIT.words * 4),
     figures: new SharedArrayBuffer(maxWorkers * FIGURES_WORDS * 4),
+    aliases: createAliases(),
   };
 }
 

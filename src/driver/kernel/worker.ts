@@ -5,6 +5,7 @@
 // being killed) by the supervisor; an exception in a handler is EIO for that request and a log line, never the end.
 
 import { parentPort, workerData } from 'node:worker_threads';
+import { Aliases } from '../../coherence/aliases.js';
 import { armDevice, armInode, disarmInode } from '../../coherence/fanotify-marks.js';
 import { FixedLeases } from '../../coherence/fixed-leases.js';
 import { type Watch, WatchedLeases } from '../../coherence/leases.js';
@@ -18,7 +19,7 @@ import { Held } from '../../filesystem/held.js';
 import { LockTable } from '../../filesystem/lock-table.js';
 import { type LockRequest, waiterDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
-import { NODE_ARMING, NodeTable } from '../../filesystem/node-table.js';
+import { NODE_ARMING, NodeTable, type Place } from '../../filesystem/node-table.js';
 import {
   argumentSizes,
   COPY_TARGET_HANDLE,
@@ -85,6 +86,7 @@ class Server implements Surroundings {
   private readonly figures: Int32Array;
   private readonly device: number;
   private readonly handleOffsets = handleOffsets();
+  private readonly aliases = new Aliases(data.shared.aliases);
 
   constructor() {
     const { shared, agreed } = data;
@@ -227,6 +229,10 @@ class Server implements Surroundings {
     if (Atomics.load(this.control, CONTROL.waiting) === 0) return;
     Atomics.store(this.control, CONTROL.retry, 1);
     this.wakeSupervisor();
+  }
+
+  dropAlias({ parent, generation, name, length }: Place, wait: boolean): boolean {
+    return this.aliases.drop(parent, generation, name, length, wait);
   }
 
   interrupt(uniqueLo: number, uniqueHi: number): void {
