@@ -33,6 +33,8 @@ interface InstalledFile {
   readonly from: string;
   /** Below the prefix. The first whose directory exists, else the last. */
   readonly to: readonly string[];
+  /** With the prefix /usr/local, and where this directory exists, this place instead. */
+  readonly local?: string;
 }
 
 const FILES: readonly InstalledFile[] = [
@@ -44,7 +46,12 @@ const FILES: readonly InstalledFile[] = [
     // Debian's zsh looks in the first of these below /usr and in the second below /usr/local; others in the second.
     to: ['share/zsh/vendor-completions/_fuse-shiftfs', 'share/zsh/site-functions/_fuse-shiftfs'],
   },
-  { from: 'completions/fuse-shiftfs.fish', to: ['share/fish/vendor_completions.d/fuse-shiftfs.fish'] },
+  {
+    from: 'completions/fuse-shiftfs.fish',
+    to: ['share/fish/vendor_completions.d/fuse-shiftfs.fish'],
+    // Below /usr/local fish looks only where XDG_DATA_DIRS says so, which nothing sets for root.
+    local: '/etc/fish/completions/fuse-shiftfs.fish',
+  },
   { from: 'config.schema.json', to: ['share/fuse-shiftfs/config.schema.json'] },
 ];
 
@@ -73,9 +80,10 @@ export function install(prefix: string): number {
         0o755,
       );
   }
-  for (const { from, to } of FILES) {
-    const place =
-      to.map((path) => join(root, path)).find((path) => existsSync(dirname(path))) ?? join(root, to.at(-1)!);
+  for (const file of FILES) {
+    const { from } = file;
+    const places = placesOf(file, root);
+    const place = places.find((path) => existsSync(dirname(path))) ?? places.at(-1)!;
     const text = readFileSync(join(PACKAGE, 'packaging', from), 'utf8');
     write(place, from.endsWith('.service') ? text.replaceAll(PACKAGED_PROGRAM, program) : text, 0o644);
   }
@@ -93,7 +101,7 @@ export function uninstall(prefix: string): number {
   const script = startScript(program);
   if (script === 'ours') remove(program);
   else if (script !== 'none') say(`${program} stays: it was not put there by "fuse-shiftfs install"`);
-  for (const { to } of FILES) for (const path of to) remove(join(root, path));
+  for (const file of FILES) for (const path of placesOf(file, root)) remove(path);
   try {
     rmdirSync(join(root, 'share/fuse-shiftfs'));
   } catch {
@@ -101,6 +109,11 @@ export function uninstall(prefix: string): number {
   }
   reloadUnits(root);
   return EXIT.ok;
+}
+
+/** Best first. */
+function placesOf({ to, local }: InstalledFile, root: string): string[] {
+  return [...(local !== undefined && root === '/usr/local' ? [local] : []), ...to.map((path) => join(root, path))];
 }
 
 /** `linked`: a symlink to this program, as `npm install --global` makes it. */

@@ -10,6 +10,6 @@ for (const file of readdirSync(new URL('../regressions/', import.meta.url)).sort
   const name = file.replace('.test.ts', '');
   if (name === file || name === OWN) continue;
   describe(name, async () => {
-    await import(`../regressions/${file}`);
+    await import(`../regressions/${name}.test.ts`);
   });
 }
