@@ -27,7 +27,7 @@ export async function examine(path: string): Promise<Examination> {
   const idmapped = await idmappedMountOf(source);
   const findings = [
     rights(),
-    ...fuse(fileSystem),
+    ...(await fuse(fileSystem)),
     watching(source, fileSystem),
     ...watchLimits(),
     descriptors(),
@@ -92,8 +92,8 @@ function rights(): Finding {
   );
 }
 
-function fuse(fileSystem: string): Finding[] {
-  const offer = offerOfFuse();
+async function fuse(fileSystem: string): Promise<Finding[]> {
+  const offer = await offerOfFuse();
   const title = 'FUSE';
   if (typeof offer === 'number') {
     const missing = offer === -ENOENT;
@@ -150,7 +150,22 @@ function fuse(fileSystem: string): Finding[] {
           ? 'It takes Linux 6.14 with CONFIG_FUSE_IO_URING.'
           : null,
     ),
+    absences(offer.takesBackAbsences),
   ];
+}
+
+function absences(takenBack: boolean | null): Finding {
+  const state = takenBack === null ? 'unknown' : takenBack ? 'good' : 'limited';
+  return finding(
+    'negative_invalidation',
+    'Absent names',
+    state,
+    { good: 'can be taken back', limited: 'cannot be taken back', unknown: 'could not be tried' }[state],
+    takenBack === true
+      ? 'That a name is not there is cached until the host makes it.'
+      : 'Every look for a name that is not there may go to the daemon, as compilers and interpreters have many: right, and slower.',
+    takenBack === false ? 'Linux 6.19 to early 7.1 have this fault; earlier and later kernels do not.' : null,
+  );
 }
 
 function watching(source: string, fileSystem: string): Finding {

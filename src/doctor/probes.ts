@@ -3,22 +3,17 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, openSync, readlinkSync, writeFileSync } from 'node:fs';
-import { IN_HEADER, INIT, INIT_IN, INIT2, OP } from '../fuse/protocol.js';
+import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
+import { IN_HEADER, INIT, INIT_IN, INIT2 } from '../fuse/protocol.js';
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY } from '../linux/abi.js';
 import { EINVAL, EPERM, ESRCH } from '../linux/errno.js';
 import { markFileSystem, markInode, openGroup } from '../linux/fanotify.js';
 import { FILE_HANDLE } from '../linux/layout.js';
 import { Memory } from '../linux/memory.js';
-import { call2, call4, call6, close, NR, openat, read } from '../linux/syscalls.js';
+import { call4, call6, close, NR, openat } from '../linux/syscalls.js';
+import { UnattachedFuse } from './unattached.js';
 
-/** The same on x86-64 and arm64: include/uapi/asm-generic/unistd.h. */
-const SYS_FSOPEN = 430;
-const SYS_FSCONFIG = 431;
 const SYS_PRLIMIT64 = process.arch === 'arm64' ? 261 : 302;
-const FSOPEN_CLOEXEC = 1;
-const FSCONFIG_SET_STRING = 1;
-const FSCONFIG_CMD_CREATE = 6;
 const OPEN_TREE_CLONE = 1;
 const MOUNT_ATTR_IDMAP = 0x0010_0000;
 const RLIMIT_NOFILE = 7;
@@ -28,48 +23,27 @@ export interface FuseOffer {
   readonly minor: number;
   readonly passthrough: boolean;
   readonly ioUring: boolean;
+  /** Null when it could not be tried. */
+  readonly takesBackAbsences: boolean | null;
 }
 
-/**
- * What the kernel offers a FUSE server: the INIT request of a file system that is never attached anywhere (fsopen(2),
- * Linux 5.2). Closing the device ends it. -errno when /dev/fuse or fsopen refuses.
- */
-export function offerOfFuse(): FuseOffer | number {
-  let device: number;
+/** What the kernel offers a FUSE server. -errno when /dev/fuse or fsopen(2) refuses. */
+export async function offerOfFuse(): Promise<FuseOffer | number> {
+  const fuse = UnattachedFuse.create();
+  if (typeof fuse === 'number') return fuse;
   try {
-    device = openSync('/dev/fuse', constants.O_RDWR | constants.O_NONBLOCK);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).errno ?? -EINVAL;
-  }
-  const memory = new Memory(1 << 18);
-  const text = (offset: number, value: string): number => memory.setString(offset, value);
-  const context = call2(SYS_FSOPEN, text(0, 'fuse'), FSOPEN_CLOEXEC);
-  try {
-    if (context < 0) return context;
-    const parameters = { fd: String(device), rootmode: '40000', user_id: '0', group_id: '0' };
-    for (const [name, value] of Object.entries(parameters)) {
-      const error = call6(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, text(0, name), text(64, value), 0, 0);
-      if (error < 0) return error;
-    }
-    const created = call6(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, 0, 0, 0, 0);
-    if (created < 0) return created;
-    const length = read(device, memory.address, memory.size);
-    if (length < 0) return length;
-    if (memory.u32[IN_HEADER.opcode >> 2] !== OP.INIT) return -EINVAL;
-    const word = IN_HEADER.size >> 2;
-    const flags = memory.u32[word + (INIT_IN.flags >> 2)]!;
-    const extended = (flags & INIT.INIT_EXT) !== 0 && length >= IN_HEADER.size + INIT_IN.size;
-    const flags2 = extended ? memory.u32[word + (INIT_IN.flags2 >> 2)]! : 0;
+    const flags = fuse.word(INIT_IN.flags >> 2);
+    const extended = (flags & INIT.INIT_EXT) !== 0 && fuse.length >= IN_HEADER.size + INIT_IN.size;
+    const flags2 = extended ? fuse.word(INIT_IN.flags2 >> 2) : 0;
     return {
-      major: memory.u32[word]!,
-      minor: memory.u32[word + 1]!,
+      major: fuse.word(0),
+      minor: fuse.word(1),
       passthrough: (flags2 & INIT2.PASSTHROUGH) !== 0,
       ioUring: (flags2 & INIT2.OVER_IO_URING) !== 0,
+      takesBackAbsences: await fuse.takesBackAbsences(),
     };
   } finally {
-    // The device first: the file system then ends without waiting for its server.
-    closeSync(device);
-    if (context >= 0) close(context);
+    fuse.close();
   }
 }
 

@@ -51,6 +51,9 @@ describe('doctor', () => {
       };
       expect(finding('fuse').value).toContain(`protocol ${serving.protocol}`);
       expect(finding('passthrough').state === 'good').toBe(serving.features.includes('passthrough'));
+      // The daemon has tried it on its own mount, and says only when it cannot.
+      const cannot = view.output().includes('absences are not cached');
+      expect(finding('negative_invalidation').state).toBe(cannot ? 'limited' : 'good');
     });
   });
 
