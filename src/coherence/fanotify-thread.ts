@@ -6,6 +6,7 @@
 // any more, all leases are taken back for good, the log says so, and the view goes on without them.
 
 import { openSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
 import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
@@ -68,6 +69,11 @@ const POLLOUT = 4;
  */
 const BUSY_MS = 4;
 const BUSY_READS = 16;
+/**
+ * The same while events that matter come without a pause, such as those of a container that writes one file after another
+ * (data that is passed through is written under the writer's own pid): what a host edit waits for in between.
+ */
+const GATHER_MS = 1;
 
 const data = workerData as WatcherData;
 const port = parentPort!;
@@ -92,6 +98,9 @@ class Watcher implements Finder {
   /** Whether an event of this read was about a node the kernel knows; and reads in a row in which none was. */
   private touched = false;
   private irrelevant = 0;
+  /** Reads in a row that had no BUSY_MS between them, and when the last one ended. */
+  private incessant = 0;
+  private handledAt = 0;
   private readonly nap = new Int32Array(new SharedArrayBuffer(4));
   private readonly self = call2(NR.getpid, 0, 0);
   /** Devices by fsid, as statfs(2) tells it; looked up again when an unknown one comes. */
@@ -152,8 +161,16 @@ class Watcher implements Finder {
       drained = length < EVENT_BYTES - EVENT_MAX;
       this.handle(length);
       forwarder?.pump();
-      if (this.irrelevant >= BUSY_READS) Atomics.wait(this.nap, 0, 0, BUSY_MS);
+      this.rest();
     }
+  }
+
+  /** After a read: lets events gather when many come. */
+  private rest(): void {
+    this.incessant = performance.now() - this.handledAt < BUSY_MS ? this.incessant + 1 : 0;
+    if (this.irrelevant >= BUSY_READS) Atomics.wait(this.nap, 0, 0, BUSY_MS);
+    else if (this.incessant >= BUSY_READS) Atomics.wait(this.nap, 0, 0, GATHER_MS);
+    this.handledAt = performance.now();
   }
 
   /** Nothing may be granted meanwhile. */

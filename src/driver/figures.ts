@@ -1,6 +1,7 @@
 // What is counted of a running view: service times and errors, in words of shared memory that serving threads write and
 // whoever is asked for the status reads. One writer for each block of FIGURES_WORDS, so counting needs no atomics.
 
+import { performance } from 'node:perf_hooks';
 import { OP_LIMIT, opName } from '../fuse/protocol.js';
 import { errnoName } from '../linux/errno.js';
 import type { RequestFigures } from './driver.js';

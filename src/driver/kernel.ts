@@ -111,7 +111,7 @@ class KernelView implements MountedView {
   private shared: Shared | undefined;
   private nodes: NodeTable | undefined;
   private handles: HandleTable | undefined;
-  private workerData: Omit<WorkerData, 'index' | 'kind' | 'queues'> | undefined;
+  private workerData: Omit<WorkerData, 'index' | 'kind' | 'queues' | 'warm'> | undefined;
   private agreed: Negotiated | undefined;
   private descriptorBudget = 0;
   /** What was asked for, or what there are descriptors for. */
@@ -571,7 +571,7 @@ class KernelView implements MountedView {
 
   private startThread(kind: WorkerData['kind'], queues: readonly number[]): Promise<void> {
     const index = this.threads.length;
-    const data: WorkerData = { ...this.workerData!, index, kind, queues };
+    const data: WorkerData = { ...this.workerData!, index, kind, queues, warm: !this.growing };
     const thread = new Worker(fileURLToPath(new URL('./kernel/worker.js', import.meta.url)), { workerData: data });
     this.threads.push(thread);
     let serving = false;

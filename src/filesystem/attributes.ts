@@ -285,7 +285,7 @@ function changeMode(context: Context, slot: number, fd: number, wanted: number):
   }
   // The kernel has checked the caller against the view's group and stripped the bit where it must; with CAP_FSETID the
   // underlay does not strip it once more for *our* group.
-  credentials.setFsetid(true);
+  credentials.setFsetid((wanted & S_ISGID) !== 0);
   const error = call4(NR.fchmodat, AT_FDCWD, context.fdName(fd), wanted, 0);
   credentials.setFsetid(false);
   return error;

@@ -27,6 +27,8 @@ export class Credentials {
   private umask = -1;
   private group = -1;
   private fsetid = true;
+  /** Permitted capabilities 0 to 31 and 32 to 63: what the launcher left, for good. */
+  private permitted: readonly [number, number] | null = null;
 
   constructor(memory: Memory, at: number) {
     this.memory = memory;
@@ -103,9 +105,18 @@ export class Credentials {
     const { u32, address } = this.memory;
     u32[word] = LINUX_CAPABILITY_VERSION_3;
     u32[word + 1] = 0;
-    if (call2(NR.capget, address + this.at, address + this.at + 8) < 0) return false;
-    // Layout: effective, permitted, inheritable of capabilities 0-31, then of 32-63.
-    u32[word + 2] = u32[word + 3]! & ~mask;
+    // Layout: effective, permitted, inheritable of capabilities 0-31, then of 32-63. Nothing is inheritable.
+    if (this.permitted === null) {
+      if (call2(NR.capget, address + this.at, address + this.at + 8) < 0) return false;
+      this.permitted = [u32[word + 3]!, u32[word + 6]!];
+    }
+    const [low, high] = this.permitted;
+    u32[word + 2] = low & ~mask;
+    u32[word + 3] = low;
+    u32[word + 4] = 0;
+    u32[word + 5] = high;
+    u32[word + 6] = high;
+    u32[word + 7] = 0;
     return call2(NR.capset, address + this.at, address + this.at + 8) === 0;
   }
 }

@@ -122,6 +122,8 @@ export interface WorkerData {
   /** Seconds for names and attributes when nothing is leased. */
   readonly ttl: number;
   readonly trace: boolean;
+  /** Nobody waits for this thread yet: it can become fast before it serves. */
+  readonly warm: boolean;
   readonly shared: Shared;
   /** Null in the modes strict and ttl. `group` is the fanotify group, -1 with the chokidar watcher. */
   readonly coherence: {

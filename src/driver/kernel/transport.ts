@@ -1,6 +1,7 @@
 // How a serving thread gets its requests and gives its replies: read(2) and write(2) on the device, or FUSE over
 // io_uring. The server (worker.ts) is the same on both roads.
 
+import { performance } from 'node:perf_hooks';
 import { MAX_WRITE } from '../../fuse/init.js';
 import { FUSE_URING, OUT_HEADER, URING_HEADER } from '../../fuse/protocol.js';
 import type { Request } from '../../fuse/request.js';

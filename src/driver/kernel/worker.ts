@@ -4,6 +4,7 @@
 // Promises: a request that was read is answered exactly once, by this thread or (when it is stuck and its caller is
 // being killed) by the supervisor; an exception in a handler is EIO for that request and a log line, never the end.
 
+import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Aliases } from '../../coherence/aliases.js';
 import { armDevice, armInode, disarmInode } from '../../coherence/fanotify-marks.js';
@@ -59,6 +60,7 @@ import {
   type WorkerData,
 } from './shared.js';
 import { DeviceTransport, ENDED, REPLY_BYTES, REQUEST_BYTES, RING_BYTES, RingTransport, Spinner } from './transport.js';
+import { warmUp } from './warm-up.js';
 
 /** Where the transport's buffers begin: the first page after the scratch areas. */
 const TRANSPORT_AT = (SCRATCH_SIZE + 4095) & ~4095;
@@ -95,6 +97,8 @@ class Server implements Surroundings {
     // Page-aligned in memory, for the entries of a ring.
     const at = TRANSPORT_AT + (-(this.memory.address + TRANSPORT_AT) & 4095);
     isolateThread(this.memory, CLONE_FS);
+    const setxattrExt = (agreed.flags & INIT.SETXATTR_EXT) !== 0;
+    if (data.warm) warmUp(data.map, setxattrExt);
     this.device = this.cloneDevice();
     if (data.kind === KIND_DEVICE) {
       const alone = (agreed.flags2 & INIT2.OVER_IO_URING) === 0;
@@ -128,7 +132,6 @@ class Server implements Surroundings {
     });
     if (leases instanceof WatchedLeases) leases.attach(this.context);
     this.context.credentials.initialize();
-    const setxattrExt = (agreed.flags & INIT.SETXATTR_EXT) !== 0;
     this.request = new Request(this.memory, argumentSizes(setxattrExt));
     this.dispatcher = new Dispatcher(this.context, this, setxattrExt, data.coherence?.forward ?? null);
     this.workers = new Int32Array(shared.workers);
