@@ -123,7 +123,8 @@ export class Breaker {
     return true;
   }
 
-  private recheckName(parent: number, generation: number, name: Uint8Array): void {
+  /** Drops a name of which it is not known what the kernel believes, unless it is a directory that it knows to be there. */
+  recheckName(parent: number, generation: number, name: Uint8Array): void {
     const { names, record } = this;
     const hash = names.hash(parent, name, 0, name.length);
     const noted = names.get(hash, parent, generation, name, 0, name.length, record);

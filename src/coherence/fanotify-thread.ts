@@ -15,7 +15,7 @@ import { HandleTable } from '../filesystem/handle-table.js';
 import { Held } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
 import { HANDLE_BYTES_MAX, NodeTable } from '../filesystem/node-table.js';
-import { type Finder, Forwarder, type ForwardWiring } from '../forward/forwarder.js';
+import { Forwarder, type ForwardWiring, type Watching } from '../forward/forwarder.js';
 import { IdMap } from '../idmap/map.js';
 import { CLONE_FS } from '../linux/abi.js';
 import { EAGAIN, EINTR, errnoName } from '../linux/errno.js';
@@ -84,7 +84,7 @@ function mountsInside(path: string): string {
   return mounts.map(({ id, device, mountpoint }) => `${id} ${device} ${mountpoint}`).join('\n');
 }
 
-class Watcher implements Finder {
+class Watcher implements Watching {
   private readonly memory = new Memory(SCRATCH_SIZE + EVENT_BYTES + NOTIFIER_BYTES + 1024);
   private readonly eventsAt = SCRATCH_SIZE;
   private readonly pollAt = SCRATCH_SIZE + EVENT_BYTES + NOTIFIER_BYTES;
@@ -134,7 +134,7 @@ class Watcher implements Finder {
     const inFlight = new WorkersInFlight(new Int32Array(shared.workers));
     this.breaker = new Breaker(this.context, names, notifier, this.control, inFlight, this.pollAt + 64);
     this.forwarder =
-      data.forward === null ? null : new Forwarder(this.context, names, notifier, this.control, data.forward, this);
+      data.forward === null ? null : new Forwarder(this.context, names, this.control, data.forward, this);
   }
 
   /** Watches until the group fails; the errno. */
@@ -298,6 +298,10 @@ class Watcher implements Finder {
     const slot = nodes.find(identity);
     if (slot !== 0) this.touched = true;
     return slot;
+  }
+
+  recheckName(parent: number, generation: number, name: Uint8Array): void {
+    this.breaker.recheckName(parent, generation, name);
   }
 
   devicesOf(handle: EventHandle): readonly number[] {

@@ -65,6 +65,8 @@ const HANDLE_CAPACITY = 1 << 20;
 
 /** Room for the names the kernel may have cached, bytes: address space, about 40 for each when used. */
 const NAME_BYTES = 512 << 20;
+/** Serving threads that there are more with a helper: some may be waiting for what it holds, and it for an answer. */
+const WAITING_FOR_HELPER = 2;
 /** With more cores than this, a thread answers for several queues of FUSE over io_uring. */
 const QUEUE_THREADS_MAX = 8;
 
@@ -507,8 +509,7 @@ class KernelView implements MountedView {
     });
     this.supervisor.on('error', (error) => this.fail(error));
     if (!this.overIoUring) {
-      const count = Math.min(this.options.workers, this.maxWorkers);
-      await Promise.all(Array.from({ length: count }, () => this.startThread(KIND_DEVICE, [])));
+      await Promise.all(Array.from({ length: this.workers }, () => this.startThread(KIND_DEVICE, [])));
       return;
     }
     // FORGET, INTERRUPT and what comes before the queues are there arrive by the device.
@@ -524,6 +525,13 @@ class KernelView implements MountedView {
   }
 
   private growing = false;
+
+  /** Serving threads on the device road. */
+  private get workers(): number {
+    const { options, maxWorkers } = this;
+    const waiting = (this.coherence?.forward ?? null) === null ? 0 : WAITING_FOR_HELPER;
+    return Math.min(options.workers + waiting, maxWorkers);
+  }
 
   private get overIoUring(): boolean {
     return (this.agreed!.flags2 & INIT2.OVER_IO_URING) !== 0;

@@ -8,7 +8,6 @@
 // A change that waits already is not queued again: a watcher that is told later reads what is there then.
 
 import type { NameRecord, NameTable } from '../coherence/name-table.js';
-import type { Notifier } from '../coherence/notifier.js';
 import { type Counter, count } from '../coherence/shared.js';
 import type { Context } from '../filesystem/context.js';
 import { ROOT_SLOT } from '../filesystem/node-table.js';
@@ -64,20 +63,20 @@ export interface ForwardWiring {
   readonly shared: ForwardShared;
 }
 
-/** How the watcher finds nodes by the handles of events. */
-export interface Finder {
+/** What the watcher does for the forwarder. */
+export interface Watching {
   /** Indices of the devices a handle can be of. */
   devicesOf(handle: EventHandle): readonly number[];
   /** The node, with one lookup counted, or 0. Leaves its identity in the context. */
   find(handle: EventHandle, device: number): number;
+  /** Makes the kernel ask again for a name, unless it is a directory that it knows to be there. */
+  recheckName(parent: number, generation: number, name: Uint8Array): void;
 }
 
 interface Job {
-  kind: number;
-  parent: number;
+  readonly kind: number;
+  readonly parent: number;
   readonly parentGeneration: number;
-  newParent: number;
-  readonly newParentGeneration: number;
   readonly type: number;
   readonly device: number;
   readonly identity: Int32Array;
@@ -96,10 +95,9 @@ const NO_NAME = new Uint8Array(0);
 export class Forwarder {
   private readonly context: Context;
   private readonly names: NameTable;
-  private readonly notifier: Notifier;
   private readonly control: Int32Array;
   private readonly wiring: ForwardWiring;
-  private readonly finder: Finder;
+  private readonly watching: Watching;
   private readonly helper: Int32Array;
   private readonly records: Int32Array;
   private readonly recordBytes: Uint8Array;
@@ -129,20 +127,12 @@ export class Forwarder {
   /** The pipe was full. */
   wantsRoom = false;
 
-  constructor(
-    context: Context,
-    names: NameTable,
-    notifier: Notifier,
-    control: Int32Array,
-    wiring: ForwardWiring,
-    finder: Finder,
-  ) {
+  constructor(context: Context, names: NameTable, control: Int32Array, wiring: ForwardWiring, watching: Watching) {
     this.context = context;
     this.names = names;
-    this.notifier = notifier;
     this.control = control;
     this.wiring = wiring;
-    this.finder = finder;
+    this.watching = watching;
     this.helper = new Int32Array(wiring.shared.helper);
     this.records = new Int32Array(wiring.shared.records);
     this.recordBytes = new Uint8Array(wiring.shared.records);
@@ -203,9 +193,7 @@ export class Forwarder {
       const job = this.queue[this.head++]!;
       this.stopWaiting(job);
       // A directory that the kernel has forgotten has no watcher.
-      if (nodes.resolve(job.parent, job.parentGeneration) === 0) job.parent = 0;
-      if (nodes.resolve(job.newParent, job.newParentGeneration) === 0) job.newParent = 0;
-      if (job.parent === 0 && (job.kind !== KIND.RENAME || job.newParent === 0)) continue;
+      if (nodes.resolve(job.parent, job.parentGeneration) === 0) continue;
       this.sent.push(job);
       this.number(job);
     }
@@ -232,6 +220,7 @@ export class Forwarder {
       if (kind === ACK_HELLO) {
         this.ready = true;
         // What the one before has done of what it had is known from the requests it made.
+        for (const job of this.sent) this.settle(job);
         this.sent = this.sent.filter((job) => !this.wasServed(job));
         this.sendAgain();
       } else this.answered(kind, sequence);
@@ -250,27 +239,31 @@ export class Forwarder {
         this.tryAgain(job);
         return;
       }
+      this.settle(job);
       this.sent.shift();
       this.written--;
       this.count(own && kind === ACK_FAILED ? 'forward_failed' : 'forwarded', own && kind === ACK_GONE ? 0 : 1);
     }
   }
 
-  /** The kernel has cached what the host has made of the names since: that is right, but in the way for a moment. */
+  /**
+   * A rename moves what the kernel has cached for the old name to the new one. Somebody who was just asking whether that was
+   * still good (d_revalidate, which takes no lock) may have been told so, about the old name, for a long time.
+   */
+  private settle(job: Job): void {
+    if (job.kind !== KIND.RENAME || !this.wasServed(job)) return;
+    if (this.context.nodes.resolve(job.parent, job.parentGeneration) === 0) return;
+    this.watching.recheckName(job.parent, job.parentGeneration, job.newName);
+  }
+
+  /** The kernel has cached what the host has made of the names since: that is right, but in the way. */
   private tryAgain(job: Job): void {
     this.count('forward_again', 1);
     if (++job.tries >= TRIES) {
       this.sent.shift();
       this.count('forward_failed', 1);
-    } else {
-      this.expire(job.parent, job.parentGeneration, job.name);
-      if (job.kind === KIND.RENAME) this.expire(job.newParent, job.newParentGeneration, job.newName);
     }
     this.sendAgain();
-  }
-
-  private expire(parent: number, generation: number, name: Uint8Array): void {
-    if (parent !== 0) this.notifier.expireEntry(parent, generation, name, 0, name.length);
   }
 
   private sendAgain(): void {
@@ -280,8 +273,14 @@ export class Forwarder {
     this.flush();
   }
 
+  /**
+   * A rename within a directory is repeated as one. One between directories is told as mv(1) between file systems would
+   * be, deleted there and written here: repeated, it would hold the lock of all renames of the view for as long as the
+   * daemon answers, and whoever looks up a directory that has moved does not wait for that lock, but is told ESTALE
+   * (fs/dcache.c, __d_unalias).
+   */
   private collectRename(event: FanotifyEvent): void {
-    const { nodes, memory } = this.context;
+    const { memory } = this.context;
     const from = this.known(event.directory);
     const to = this.known(event.newDirectory);
     if (from === 0 && to === 0) return;
@@ -293,25 +292,18 @@ export class Forwarder {
     if (name.length === 0) name = newName;
     if (newName.length === 0) newName = name;
     const victim = to === 0 ? 0 : this.victimOf(to, newName, type);
-    this.add({
-      kind: KIND.RENAME,
-      parent: from,
-      parentGeneration: from === 0 ? 0 : nodes.generation(from),
-      newParent: to,
-      newParentGeneration: to === 0 ? 0 : nodes.generation(to),
-      type,
-      device: identity === null ? -1 : nodes.device(ROOT_SLOT),
-      identity: identity ?? new Int32Array(8),
-      victim,
-      victimGeneration: victim === 0 ? 0 : nodes.generation(victim),
-      name,
-      newName,
-      key: '',
-      sequence: 0,
-      tries: 0,
-    });
-    this.waiting.delete(this.keyOf(from, name));
-    this.waiting.delete(this.keyOf(to, newName));
+    if (from === to) {
+      this.waiting.delete(this.keyOf(to, newName));
+      this.push(KIND.RENAME, from, name, type, identity, newName, victim);
+      return;
+    }
+    // Without its identity: the inode itself must not be taken for deleted.
+    if (from !== 0) this.push(KIND.DELETE, from, name, type, null);
+    if (to === 0) return;
+    if (victim !== 0) this.push(KIND.DELETE, to, newName, type, this.identityOf(victim));
+    const mode = this.look(to, event.newName, identity);
+    this.push(KIND.CREATE, to, newName, mode !== 0 ? mode & S_IFMT : type, identity);
+    if (this.mayOpenForWriting(object, mode)) this.push(KIND.CLOSE_WRITE, to, newName, type, identity);
   }
 
   /** What a rename has replaced, if the kernel has it and it has no other name. */
@@ -336,7 +328,15 @@ export class Forwarder {
     if ((mask & FAN_ATTRIB) !== 0) this.push(KIND.ATTRIB, slot, NO_NAME, nodes.type(slot), null);
   }
 
-  private push(kind: number, parent: number, name: Uint8Array, type: number, identity: Int32Array | null): void {
+  private push(
+    kind: number,
+    parent: number,
+    name: Uint8Array,
+    type: number,
+    identity: Int32Array | null,
+    newName = NO_NAME,
+    victim = 0,
+  ): void {
     const { nodes } = this.context;
     const key = this.keyOf(parent, name);
     if (kind === KIND.MODIFY || kind === KIND.ATTRIB || kind === KIND.CLOSE_WRITE) {
@@ -352,15 +352,13 @@ export class Forwarder {
       kind,
       parent,
       parentGeneration: nodes.generation(parent),
-      newParent: 0,
-      newParentGeneration: 0,
       type,
       device: identity === null ? -1 : nodes.device(ROOT_SLOT),
       identity: identity ?? new Int32Array(8),
-      victim: 0,
-      victimGeneration: 0,
+      victim,
+      victimGeneration: victim === 0 ? 0 : nodes.generation(victim),
       name,
-      newName: NO_NAME,
+      newName,
       key,
       sequence: 0,
       tries: 0,
@@ -394,9 +392,9 @@ export class Forwarder {
     // Below a file system mounted in the source, inodes belong to a superblock of their own, which the helper has no
     // mount of.
     const device = nodes.device(ROOT_SLOT);
-    this.identified = this.finder.devicesOf(handle).includes(device);
+    this.identified = this.watching.devicesOf(handle).includes(device);
     if (!this.identified) return 0;
-    const slot = this.finder.find(handle, device);
+    const slot = this.watching.find(handle, device);
     if (slot !== 0) nodes.forget(slot, 1);
     return slot;
   }
@@ -404,6 +402,10 @@ export class Forwarder {
   /** The identity of what `known` was asked for last. */
   private identity(): Int32Array | null {
     return this.identified ? Int32Array.from(this.context.identity.words) : null;
+  }
+
+  private identityOf(slot: number): Int32Array {
+    return Int32Array.from({ length: 8 }, (_, index) => this.context.nodes.identityWord(slot, index));
   }
 
   private typeOf(slot: number): number {
@@ -465,8 +467,6 @@ export class Forwarder {
     records[word + JOB.kind] = job.kind;
     records[word + JOB.parent] = job.parent;
     records[word + JOB.parentGeneration] = job.parentGeneration;
-    records[word + JOB.newParent] = job.newParent;
-    records[word + JOB.newParentGeneration] = job.newParentGeneration;
     records[word + JOB.type] = job.type;
     records[word + JOB.device] = job.device;
     records.set(job.identity, word + JOB.identity);
@@ -476,6 +476,7 @@ export class Forwarder {
     records[word + JOB.victimGeneration] = job.victimGeneration;
     records[word + JOB.nameLength] = job.name.length;
     records[word + JOB.newNameLength] = job.newName.length;
+    records[word + JOB.again] = job.tries;
     recordBytes.set(job.name, byte + JOB.name);
     recordBytes[byte + JOB.name + job.name.length] = 0;
     recordBytes.set(job.newName, byte + JOB.newName);

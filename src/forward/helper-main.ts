@@ -30,10 +30,12 @@ import {
   UTIME_OMIT,
 } from '../linux/abi.js';
 import { EAGAIN, EEXIST, EINTR, EISDIR, ENOENT, ENOTDIR, EPERM, ESTALE, errnoName } from '../linux/errno.js';
+import { mapSharedBlock } from '../linux/foreign.js';
 import { STATX } from '../linux/layout.js';
 import { Memory } from '../linux/memory.js';
 import { CAP, dropPrivileges, setNotDumpable } from '../linux/process.js';
 import { call2, call4, call6, close, exitGroup, lseek, NR, openat, read, statx, write } from '../linux/syscalls.js';
+import { waitToEnter } from './gate.js';
 import {
   ACK_AGAIN,
   ACK_BYTES,
@@ -41,12 +43,12 @@ import {
   ACK_FAILED,
   ACK_GONE,
   ACK_HELLO,
-  FROM_ELSEWHERE,
+  ELSEWHERE,
+  GATE_BYTES,
   HELPER_EXIT,
   JOB,
   KIND,
   placeElsewhere,
-  TO_ELSEWHERE,
   tagOf,
   WINDOW,
 } from './jobs.js';
@@ -75,6 +77,7 @@ const SIZE = AT_PATH + 8192;
 
 const JOBS_FD = 3;
 const ACKS_FD = 4;
+const GATE_FD = 5;
 
 const [, , mountpoint = '', device = ''] = process.argv;
 
@@ -85,13 +88,13 @@ function refuse(what: string, error: number): never {
 
 class Helper {
   private readonly memory = new Memory(SIZE);
+  private readonly gate = mapSharedBlock(GATE_FD, GATE_BYTES);
   private readonly mountinfo = openSync('/proc/self/mountinfo', 'r');
   private readonly empty: number;
   private readonly target: number;
   private readonly root: number;
-  /** The two directories of jobs.ts that are elsewhere. */
-  private readonly from: number;
-  private readonly to: number;
+  /** The directory of jobs.ts that is elsewhere. */
+  private readonly elsewhere: number;
   /** The directory that was used last, by nodeid. */
   private directory = -1;
   private directorySlot = 0;
@@ -109,8 +112,7 @@ class Helper {
     this.root = openat(mount, memory.setString(AT_PATH, '.'), O_DIRECTORY | O_CLOEXEC, 0);
     if (this.root < 0) refuse('cannot open the view', this.root);
     close(mount);
-    this.from = this.openDirectory(FROM_ELSEWHERE);
-    this.to = this.openDirectory(TO_ELSEWHERE);
+    this.elsewhere = this.openDirectory(ELSEWHERE);
     dropPrivileges([CAP.DAC_OVERRIDE, CAP.DAC_READ_SEARCH, CAP.FOWNER, CAP.SETGID, CAP.MKNOD]);
   }
 
@@ -221,7 +223,8 @@ class Helper {
     const word = at >> 2;
     const kind = u32[word + JOB.kind]!;
     if (kind === KIND.NOTHING) return 0;
-    call2(NR.setfsgid, tagOf(u32[word + JOB.sequence]!), 0);
+    const sequence = u32[word + JOB.sequence]!;
+    call2(NR.setfsgid, tagOf(sequence, false), 0);
     const named = u32[word + JOB.nameLength] !== 0;
     const type = u32[word + JOB.type]!;
     const slot = u32[word + JOB.parent]!;
@@ -229,7 +232,7 @@ class Helper {
     // A file without a name: only who watches the file itself is to be told, not who watches a directory it is in.
     if (!named && type !== S_IFDIR) this.enter(slot, generation, this.openPlace(slot, generation));
     const fd = this.open(slot, generation);
-    if (fd < 0 && kind !== KIND.RENAME) return GONE;
+    if (fd < 0) return fd === -ESTALE ? fd : GONE;
     const name = named ? memory.address + at + JOB.name : empty;
     switch (kind) {
       case KIND.MODIFY:
@@ -251,39 +254,41 @@ class Helper {
         return 0;
       }
       case KIND.CREATE:
-        if (type === S_IFDIR) return call4(NR.mkdirat, fd, name, 0o777, 0);
-        if (type === S_IFLNK) return call4(NR.symlinkat, this.target, fd, name, 0);
-        return call4(NR.mknodat, fd, name, type | 0o666, 0);
       case KIND.DELETE:
-        return call4(NR.unlinkat, fd, name, type === S_IFDIR ? AT_REMOVEDIR : 0, 0);
-      case KIND.RENAME:
-        return this.rename(at, fd, name);
+      case KIND.RENAME: {
+        waitToEnter(this.gate);
+        const newName = memory.address + at + JOB.newName;
+        if (u32[word + JOB.again] !== 0 && kind !== KIND.CREATE) {
+          call2(NR.setfsgid, tagOf(sequence, true), 0);
+          this.lookAgain(fd, name);
+          if (kind === KIND.RENAME) this.lookAgain(fd, newName);
+          call2(NR.setfsgid, tagOf(sequence, false), 0);
+        }
+        return this.changeNames(kind, type, fd, name, newName);
+      }
       default:
         return -EPERM;
     }
   }
 
-  private rename(at: number, fd: number, name: number): number {
-    const { memory } = this;
-    const word = at >> 2;
-    const slot = memory.u32[word + JOB.newParent]!;
-    const generation = memory.u32[word + JOB.newParentGeneration]!;
-    const newName = memory.address + at + JOB.newName;
-    if (slot === memory.u32[word + JOB.parent] && generation === memory.u32[word + JOB.parentGeneration]) {
-      return fd < 0 ? GONE : call6(NR.renameat2, fd, name, fd, newName, 0, 0);
-    }
-    // What went to, or came from, where nobody can watch any more: there is the other side.
-    const target = slot === 0 ? -ENOENT : this.openHandle(slot, generation);
-    if (fd < 0 && target < 0) return GONE;
-    const from = fd < 0 ? this.from : fd;
-    const error = call6(NR.renameat2, from, name, target < 0 ? this.to : target, newName, 0, 0);
-    if (target >= 0) close(target);
-    return error;
+  private changeNames(kind: number, type: number, fd: number, name: number, newName: number): number {
+    if (kind === KIND.RENAME) return call6(NR.renameat2, fd, name, fd, newName, 0, 0);
+    if (kind === KIND.DELETE) return call4(NR.unlinkat, fd, name, type === S_IFDIR ? AT_REMOVEDIR : 0, 0);
+    if (type === S_IFDIR) return call4(NR.mkdirat, fd, name, 0o777, 0);
+    if (type === S_IFLNK) return call4(NR.symlinkat, this.target, fd, name, 0);
+    return call4(NR.mknodat, fd, name, type | 0o666, 0);
+  }
+
+  /**
+   * Makes the kernel ask again for a name, or its absence, that it has cached: it always does before it creates something
+   * (LOOKUP_EXCL). Nothing is created: the daemon refuses.
+   */
+  private lookAgain(fd: number, name: number): void {
+    call4(NR.mkdirat, fd, name, 0o777, 0);
   }
 
   /** A directory (or, without a name, the object itself) by its nodeid. */
   private open(slot: number, generation: number): number {
-    if (slot === 0) return -ENOENT;
     if (this.directory >= 0 && this.directorySlot === slot && this.directoryGeneration === generation) {
       return this.directory;
     }
@@ -314,7 +319,7 @@ class Helper {
 
   private openPlace(slot: number, generation: number): number {
     const name = this.memory.setString(AT_PATH, placeElsewhere(slot, generation));
-    return openat(this.from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    return openat(this.elsewhere, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
   }
 
   private openDirectory(name: string): number {
@@ -361,8 +366,10 @@ function shouldRepeat(kind: number, error: number): boolean {
       return true;
     case -EEXIST:
       return kind === KIND.CREATE;
-    case -ENOENT:
+    // A directory was looked up by two at once, in its old place and in its new one (fs/dcache.c, __d_unalias).
     case -ESTALE:
+      return true;
+    case -ENOENT:
     case -EISDIR:
     case -ENOTDIR:
       return kind === KIND.DELETE || kind === KIND.RENAME;

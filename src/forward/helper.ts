@@ -61,7 +61,7 @@ export class HelperProcess {
   private spawn(): void {
     const started = performance.now();
     const child: ChildProcess = spawn(process.execPath, [...NODE_FLAGS, PROGRAM, this.mountpoint, this.device], {
-      stdio: ['ignore', 'ignore', 'pipe', this.jobs.read, this.answers.write],
+      stdio: ['ignore', 'ignore', 'pipe', this.jobs.read, this.answers.write, this.wiring.shared.gate],
       cwd: '/',
       env: {},
     });

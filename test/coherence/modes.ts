@@ -29,6 +29,12 @@ const modes: readonly Mode[] = [
     bound: LEASE_BOUND,
   },
   {
+    name: 'lease-forwarding',
+    server: 'fuse-shiftfs',
+    options: ['--coherence', 'lease', '--watcher', 'fanotify', '--forward-events', 'on'],
+    bound: LEASE_BOUND,
+  },
+  {
     name: 'lease-chokidar',
     server: 'fuse-shiftfs',
     options: ['--coherence', 'lease', '--watcher', 'chokidar'],

@@ -155,6 +155,38 @@ export function renames(events: readonly WatchEvent[]): string[] {
   return events.filter(({ what }) => /^MOVED/.test(what)).map(({ what, path }) => `${what} ${path}`);
 }
 
+const directoryOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
+
+/**
+ * What a watcher of the view is to be told where one on the host's file system was told `events`: the same, but a move
+ * between directories as mv(1) makes it between file systems. `existing` are the paths that were there before.
+ */
+export function asForwarded(events: readonly WatchEvent[], existing: ReadonlySet<string>): WatchEvent[] {
+  const there = new Set(existing);
+  const told: WatchEvent[] = [];
+  let from: WatchEvent | undefined;
+  for (const event of events) {
+    const { what, path, at } = event;
+    const flags = what.endsWith(',ISDIR') ? ',ISDIR' : '';
+    const isFrom = what.startsWith('MOVED_FROM');
+    if (from !== undefined) {
+      // Both events of a rename come one after the other.
+      if (what.startsWith('MOVED_TO') && directoryOf(path) === directoryOf(from.path)) told.push(from, event);
+      else told.push({ ...from, what: from.what.replace('MOVED_FROM', 'DELETE') });
+    }
+    if (what.startsWith('MOVED_TO') && (from === undefined || directoryOf(path) !== directoryOf(from.path))) {
+      if (there.has(path)) told.push({ what: `DELETE${flags}`, path, at });
+      told.push({ what: `CREATE${flags}`, path, at });
+      if (flags === '') told.push({ what: 'CLOSE_WRITE', path, at });
+    } else if (!isFrom && !what.startsWith('MOVED_TO')) told.push(event);
+    if (/^(CREATE|MOVED_TO)/.test(what)) there.add(path);
+    if (/^(DELETE|MOVED_FROM)/.test(what)) there.delete(path);
+    from = isFrom ? event : undefined;
+  }
+  if (from !== undefined) told.push({ ...from, what: from.what.replace('MOVED_FROM', 'DELETE') });
+  return told;
+}
+
 /** Which files were said to have changed, and how; how often depends on when somebody looked. */
 export function changeEvents(events: readonly WatchEvent[]): string[] {
   const changes = events

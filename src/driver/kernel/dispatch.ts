@@ -362,9 +362,10 @@ export class Dispatcher {
     if (error < 0) return error;
     const { context } = this;
     const found = lookup(context, slot, request.payload, request.nameLength);
-    if (found === 0 && context.result.moved && !this.surroundings.dropAlias(context.former, true)) {
+    if (found === 0 && context.result.moved) {
+      if (request.pid !== this.helper[0]) this.forwarded?.keepHelperOut();
       // The kernel may fail to move its entry, and ask again.
-      context.nodes.place(context.result.node, context.former);
+      if (!this.surroundings.dropAlias(context.former, true)) context.nodes.place(context.result.node, context.former);
     }
     return this.entry(found, out);
   }

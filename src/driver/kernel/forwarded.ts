@@ -13,17 +13,19 @@ import { found, getAttributes, shiftStat } from '../../filesystem/attributes.js'
 import { AT_STAT, AT_XATTR, type Context } from '../../filesystem/context.js';
 import { ROOT_SLOT } from '../../filesystem/node-table.js';
 import { acquire, identify, internIdentified, statFd } from '../../filesystem/resolve.js';
+import { keepHelperOut } from '../../forward/gate.js';
 import {
+  ELSEWHERE,
   type ForwardShared,
-  FROM_ELSEWHERE,
+  GATE_BYTES,
   JOB,
   KIND,
   LOOKED_NAME,
   LOOKED_NEW_NAME,
   placeElsewhere,
   recordOfTag,
-  TO_ELSEWHERE,
   tagMatches,
+  tagPrepares,
 } from '../../forward/jobs.js';
 import {
   ATTR_OUT,
@@ -38,6 +40,7 @@ import { writeAttrOut, writeEntry, writeOpenOut } from '../../fuse/reply.js';
 import type { Request } from '../../fuse/request.js';
 import { S_IFDIR, S_IFLNK, S_IFMT } from '../../linux/abi.js';
 import { EAGAIN, EBUSY, ENODATA, ENOENT, EPERM, ESTALE } from '../../linux/errno.js';
+import { mapSharedBlock } from '../../linux/foreign.js';
 import { STATX } from '../../linux/layout.js';
 
 /** The request is to be served as anybody's: it changes nothing. */
@@ -45,15 +48,13 @@ export const AS_ANYBODY = 1 << 29;
 
 /** First identity word of a ghost: like a node that is known by its birth time, and never the same (resolve.ts). */
 const GHOST = 0xffff0001;
-/** The ghosts that are the directories elsewhere. */
-const GHOST_FROM = 0xffff0002;
-const GHOST_TO = 0xffff0003;
+/** The ghost that is the directory elsewhere. */
+const GHOST_ELSEWHERE = 0xffff0002;
 
 /** Room for a name, in memory that no look-up uses. */
 const AT_NEW_NAME = AT_XATTR;
 
-const fromName = Buffer.from(FROM_ELSEWHERE);
-const toName = Buffer.from(TO_ELSEWHERE);
+const elsewhere = Buffer.from(ELSEWHERE);
 
 export class Forwarded {
   private readonly context: Context;
@@ -63,10 +64,18 @@ export class Forwarded {
   private word = 0;
   private byte = 0;
 
+  private readonly gate: Int32Array;
+
   constructor(context: Context, shared: ForwardShared) {
+    this.gate = mapSharedBlock(shared.gate, GATE_BYTES);
     this.context = context;
     this.records = new Int32Array(shared.records);
     this.bytes = new Uint8Array(shared.records);
+  }
+
+  /** Somebody else is told of a directory where the kernel does not have it. */
+  keepHelperOut(): void {
+    keepHelperOut(this.gate);
   }
 
   /** Serves a request of the helper on the node `slot`: see Dispatcher.dispatch. */
@@ -74,7 +83,7 @@ export class Forwarded {
     const { opcode } = request;
     switch (opcode) {
       case OP.GETATTR:
-        return this.getattr(slot, out);
+        return this.getattr(slot, out, true);
       case OP.GETXATTR:
         // An access control list of what is gone: there is none.
         return this.exists(slot) ? AS_ANYBODY : -ENODATA;
@@ -126,19 +135,20 @@ export class Forwarded {
     const error = request.name(request.payload);
     if (error < 0) return error;
     const { payload, nameLength } = request;
-    if (slot === ROOT_SLOT && nameLength === fromName.length) {
-      const name = u8.subarray(payload, payload + nameLength);
-      if (fromName.equals(name)) return this.ghostEntry(GHOST_FROM, S_IFDIR, out);
-      if (toName.equals(name)) return this.ghostEntry(GHOST_TO, S_IFDIR, out);
+    if (slot === ROOT_SLOT && elsewhere.equals(u8.subarray(payload, payload + nameLength))) {
+      return this.ghostEntry(GHOST_ELSEWHERE, S_IFDIR, out);
     }
     if (!inJob) return AS_ANYBODY;
-    const isName = this.isParent(slot, JOB.parent) && this.isName(request, payload, JOB.name, JOB.nameLength);
-    const isNewName =
-      !isName && this.isParent(slot, JOB.newParent) && this.isName(request, payload, JOB.newName, JOB.newNameLength);
+    const isParent = this.isParent(slot);
+    const isName = isParent && this.isName(request, payload, JOB.name, JOB.nameLength);
+    const isNewName = isParent && !isName && this.isName(request, payload, JOB.newName, JOB.newNameLength);
     if (!isName && !isNewName) {
-      return this.context.nodes.identityWord(slot, 0) === GHOST_FROM ? this.parentElsewhere(request, out) : AS_ANYBODY;
+      const inElsewhere = this.context.nodes.identityWord(slot, 0) === GHOST_ELSEWHERE;
+      return inElsewhere ? this.parentElsewhere(request, out) : AS_ANYBODY;
     }
-    Atomics.or(this.records, this.word + JOB.looked, isName ? LOOKED_NAME : LOOKED_NEW_NAME);
+    if (!tagPrepares(request.gid)) {
+      Atomics.or(this.records, this.word + JOB.looked, isName ? LOOKED_NAME : LOOKED_NEW_NAME);
+    }
     switch (this.records[this.word + JOB.kind]) {
       case KIND.CREATE:
         return -ENOENT;
@@ -155,9 +165,7 @@ export class Forwarded {
   private deletedEntry(out: number): number {
     const slot = this.findObject();
     if (slot === 0) return this.ghostOfJob(out);
-    const known = this.stat(slot);
-    if (!known || this.context.statLinks() === 0 || this.context.nodes.type(slot) === S_IFDIR)
-      return this.entry(slot, out);
+    if (this.stat(slot) === 0 || this.context.nodes.type(slot) === S_IFDIR) return this.entry(slot, out);
     // It has another name: the kernel would count its links down.
     this.context.nodes.forget(slot, 1);
     return this.ghostOfJob(out);
@@ -165,9 +173,6 @@ export class Forwarded {
 
   /** What was renamed, or changed before it was: wherever it is now. */
   private renamedEntry(out: number): number {
-    // A directory has one place in the kernel's tree. Who finds it in its new one while the lock of all renames is held,
-    // as it is between directories, would be told ESTALE if it had the old one again (fs/dcache.c, __d_unalias).
-    if (this.isMovedDirectory()) return this.ghostOfJob(out);
     let slot = this.findObject();
     if (slot === 0) slot = this.internNew();
     if (slot === 0) return this.ghostOfJob(out);
@@ -175,28 +180,16 @@ export class Forwarded {
     return this.entry(slot, out);
   }
 
-  /** A directory of the job, under the name that leads to it elsewhere. */
+  /** The directory of the job, under the name that leads to it elsewhere. */
   private parentElsewhere(request: Request, out: number): number {
     const { nodes, memory } = this.context;
     const { payload, nameLength } = request;
     const name = Buffer.from(memory.u8.buffer, payload, nameLength).toString('latin1');
-    for (const field of [JOB.parent, JOB.newParent]) {
-      const slot = this.records[this.word + field]!;
-      const generation = this.records[this.word + field + 1]! >>> 0;
-      if (slot === 0 || name !== placeElsewhere(slot, generation) || nodes.resolve(slot, generation) === 0) continue;
-      this.stat(slot);
-      return this.existing(slot) ? this.entry(slot, out) : -ESTALE;
-    }
-    return -ENOENT;
-  }
-
-  private isMovedDirectory(): boolean {
-    const { records, word } = this;
-    if (records[word + JOB.kind] !== KIND.RENAME || records[word + JOB.type] !== S_IFDIR) return false;
-    return (
-      records[word + JOB.parent] !== records[word + JOB.newParent] ||
-      records[word + JOB.parentGeneration] !== records[word + JOB.newParentGeneration]
-    );
+    const slot = this.records[this.word + JOB.parent]!;
+    const generation = this.records[this.word + JOB.parentGeneration]! >>> 0;
+    if (name !== placeElsewhere(slot, generation) || nodes.resolve(slot, generation) === 0) return -ENOENT;
+    this.stat(slot);
+    return this.existing(slot) ? this.entry(slot, out) : -ESTALE;
   }
 
   private victimEntry(out: number): number {
@@ -220,7 +213,7 @@ export class Forwarded {
     const error = request.name(name);
     if (error < 0) return error;
     const { records, word, context } = this;
-    if (records[word + JOB.kind] !== KIND.CREATE || !this.isParent(slot, JOB.parent)) return -EPERM;
+    if (records[word + JOB.kind] !== KIND.CREATE || !this.isParent(slot)) return -EPERM;
     if (!this.isName(request, name, JOB.name, JOB.nameLength)) return -EPERM;
     Atomics.add(records, word + JOB.served, 1);
     const fd = acquire(context, slot);
@@ -234,8 +227,11 @@ export class Forwarded {
     if (!there) return this.ghostEntry(GHOST, type, out);
     const { result, nodes, memory } = context;
     const node = result.node;
-    const { nameSeconds, attributeSeconds } = result;
-    writeEntry(memory, out, node, nodes.generation(node), nameSeconds, attributeSeconds, AT_STAT, 0);
+    // The kernel may fail to move its entry of a directory.
+    if (result.moved) nodes.place(node, context.former);
+    // The lock of the directory orders this with what takes the name back. Nothing does so with the attributes: those of a
+    // reply to MKNOD or SETATTR replace what the kernel has, even if that has been taken back or is newer.
+    writeEntry(memory, out, node, nodes.generation(node), result.nameSeconds, 0, AT_STAT, 0);
     return ENTRY_OUT.size;
   }
 
@@ -243,7 +239,7 @@ export class Forwarded {
     const error = request.name(request.payload);
     if (error < 0) return error;
     const { records, word } = this;
-    if (records[word + JOB.kind] !== KIND.DELETE || !this.isParent(slot, JOB.parent)) return -EPERM;
+    if (records[word + JOB.kind] !== KIND.DELETE || !this.isParent(slot)) return -EPERM;
     if (!this.isName(request, request.payload, JOB.name, JOB.nameLength)) return -EPERM;
     // A name that the kernel had cached may stand for something else, made since.
     if ((Atomics.load(records, word + JOB.looked) & LOOKED_NAME) === 0) return -EAGAIN;
@@ -253,18 +249,17 @@ export class Forwarded {
 
   private rename(request: Request, slot: number): number {
     const { records, word, context } = this;
-    const target = context.nodes.resolve(request.u32(0), request.u32(4));
+    if (context.nodes.resolve(request.u32(0), request.u32(4)) !== slot) return -EPERM;
     let error = request.name(request.payload);
     if (error < 0) return error;
     const newName = request.payload + request.nameLength + 1;
     const matches =
       records[word + JOB.kind] === KIND.RENAME &&
-      this.isParent(slot, JOB.parent) &&
+      this.isParent(slot) &&
       this.isName(request, request.payload, JOB.name, JOB.nameLength);
     error = request.name(newName);
     if (error < 0) return error;
-    if (!matches || !this.isParent(target, JOB.newParent)) return -EPERM;
-    if (!this.isName(request, newName, JOB.newName, JOB.newNameLength)) return -EPERM;
+    if (!matches || !this.isName(request, newName, JOB.newName, JOB.newNameLength)) return -EPERM;
     if (Atomics.load(records, word + JOB.looked) !== (LOOKED_NAME | LOOKED_NEW_NAME)) return -EAGAIN;
     Atomics.add(records, word + JOB.served, 1);
     return 0;
@@ -274,14 +269,16 @@ export class Forwarded {
     const kind = this.records[this.word + JOB.kind];
     if (kind !== KIND.MODIFY && kind !== KIND.ATTRIB) return -EPERM;
     Atomics.add(this.records, this.word + JOB.served, 1);
-    return this.getattr(slot, out);
+    return this.getattr(slot, out, false);
   }
 
-  private getattr(slot: number, out: number): number {
+  private getattr(slot: number, out: number, mayKeep: boolean): number {
     const { context } = this;
     let seconds = 0;
-    if (getAttributes(context, slot, 0) === 0) seconds = context.result.attributeSeconds;
-    else this.imagine(context.nodes.type(slot), slot);
+    if (getAttributes(context, slot, 0) === 0) {
+      if (mayKeep && context.statLinks() > 0) seconds = context.result.attributeSeconds;
+      this.keepAlive();
+    } else this.imagine(context.nodes.type(slot), slot);
     writeAttrOut(context.memory, out, seconds, AT_STAT, 0);
     return ATTR_OUT.size;
   }
@@ -310,10 +307,7 @@ export class Forwarded {
   /** The same, made, if it is what the new name of a rename stands for. */
   private internNew(): number {
     const { context, records, word, byte } = this;
-    const parent = context.nodes.resolve(
-      records[word + JOB.newParent]!,
-      records[word + JOB.newParentGeneration]! >>> 0,
-    );
+    const parent = context.nodes.resolve(records[word + JOB.parent]!, records[word + JOB.parentGeneration]! >>> 0);
     if (parent === 0 || records[word + JOB.kind] !== KIND.RENAME) return 0;
     const fd = acquire(context, parent);
     if (fd < 0) return 0;
@@ -322,8 +316,10 @@ export class Forwarded {
     memory.u8.set(this.bytes.subarray(byte + JOB.newName, byte + JOB.newName + length + 1), AT_NEW_NAME);
     let slot = 0;
     if (identify(context, fd, context.address(AT_NEW_NAME)) === 0) {
-      if (this.isObject(records[word + JOB.type]!))
+      if (this.isObject(records[word + JOB.type]!)) {
         slot = Math.max(0, internIdentified(context, parent, AT_NEW_NAME, length));
+        if (slot > 0 && context.result.moved) context.nodes.place(slot, context.former);
+      }
     }
     context.nodes.unpin(parent);
     return slot;
@@ -357,8 +353,8 @@ export class Forwarded {
     return true;
   }
 
-  /** Leaves the attributes of a node at AT_STAT, or what they may have been. False in the second case. */
-  private stat(slot: number): boolean {
+  /** Leaves the attributes of a node at AT_STAT, or what they may have been. Returns how many names it has left. */
+  private stat(slot: number): number {
     const { context } = this;
     const fd = acquire(context, slot);
     if (fd >= 0) {
@@ -366,11 +362,20 @@ export class Forwarded {
       context.nodes.unpin(slot);
       if (error === 0) {
         shiftStat(context, slot);
-        return true;
+        const links = context.statLinks();
+        this.keepAlive();
+        return links;
       }
     }
     this.imagine(context.nodes.type(slot), slot);
-    return false;
+    return 0;
+  }
+
+  /** An inode without a link loses its watchers with its last entry (fs/dcache.c, dentry_unlink_inode), untold. */
+  private keepAlive(): void {
+    const { u32 } = this.context.memory;
+    const links = (AT_STAT + STATX.nlink) >> 2;
+    if (u32[links] === 0) u32[links] = 1;
   }
 
   /** Attributes of what is not there. */
@@ -395,8 +400,8 @@ export class Forwarded {
     identity.words.fill(0);
     identity.words[0] = kind;
     if (kind === GHOST) {
-      // One object, one ghost, whatever job it comes up in, unless it must have no other place than this.
-      const known = records[word + JOB.device]! >= 0 && !this.isMovedDirectory();
+      // One object, one ghost, whatever job it comes up in.
+      const known = records[word + JOB.device]! >= 0;
       for (let i = 1; i < 8; i++) identity.words[i] = known ? records[word + JOB.identity + i]! : 0;
       if (!known) identity.words[1] = records[word + JOB.sequence]!;
       identity.words[7] = identity.words[7]! ^ type;
@@ -417,14 +422,12 @@ export class Forwarded {
     return ENTRY_OUT.size;
   }
 
-  /** Whether a node is the directory of the job at `field`; of a rename either may be elsewhere. */
-  private isParent(slot: number, field: typeof JOB.parent | typeof JOB.newParent): boolean {
+  private isParent(slot: number): boolean {
     const { records, word, context } = this;
-    if (slot === 0) return false;
-    // The helper goes there, too, where a directory has gone since.
-    const ghost = field === JOB.parent ? GHOST_FROM : GHOST_TO;
-    if (records[word + JOB.kind] === KIND.RENAME && context.nodes.identityWord(slot, 0) === ghost) return true;
-    return records[word + field] === slot && context.nodes.generation(slot) === records[word + field + 1]! >>> 0;
+    return (
+      records[word + JOB.parent] === slot &&
+      context.nodes.generation(slot) === records[word + JOB.parentGeneration]! >>> 0
+    );
   }
 
   private isName(request: Request, at: number, name: number, lengthAt: number): boolean {
