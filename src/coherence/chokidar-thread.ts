@@ -13,7 +13,7 @@ import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
 import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
 import { Devices } from '../filesystem/devices.js';
 import { HandleTable } from '../filesystem/handle-table.js';
-import { Held } from '../filesystem/held.js';
+import { Held, WATCHES } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
 import { NODE_ARMING, NODE_WATCHED, NodeTable } from '../filesystem/node-table.js';
 import { acquire } from '../filesystem/resolve.js';
@@ -107,9 +107,17 @@ class Watcher {
       this.full(`${data.budget} directories are watched already`);
       return;
     }
+    const { held } = this.context;
+    if (!held.take(WATCHES, 1)) {
+      this.full('the descriptors that are left are for users');
+      return;
+    }
     // The pin lasts as long as the watch: the descriptor is the watch's path.
     const fd = acquire(this.context, slot);
-    if (fd < 0) return;
+    if (fd < 0) {
+      held.give(WATCHES, 1);
+      return;
+    }
     const path = `/proc/self/fd/${fd}`;
     const watcher = watch(path, {
       depth: 0,
@@ -134,6 +142,7 @@ class Watcher {
     const entry = this.watched.get(slot);
     if (entry === undefined || entry.generation !== generation) return;
     this.watched.delete(slot);
+    this.context.held.give(WATCHES, 1);
     void entry.watcher.close();
     if (this.nodes.resolve(slot, generation) === 0) return;
     this.nodes.clearFlags(slot, NODE_WATCHED | NODE_ARMING);
@@ -180,7 +189,7 @@ class Watcher {
       level: 'warn',
       fields: { cause },
       message:
-        'no more directories can be watched, so what is in the others is not cached; raise fs.inotify.max_user_watches',
+        'no more directories can be watched, so what is in the others is not cached; raise fs.inotify.max_user_watches, or the limit on open files',
     };
     port.postMessage(entry);
   }

@@ -1,5 +1,5 @@
-// Descriptors that cannot be taken back while somebody uses what they stand for: open files and directories, lock owners
-// and those who wait for a lock. They are counted for each user of the view, so that one who takes all that he can get
+// Descriptors that cannot be taken back while somebody uses what they stand for: open files and directories, lock owners,
+// those who wait for a lock, and directories watched by descriptor. They are counted for each user of the view, so that one who takes all that he can get
 // leaves something for the others.
 //
 // Promises: together they are never more than `total`, which leaves room for the descriptors of a moment; the last part is
@@ -7,7 +7,9 @@
 // its allowance.
 
 const H_TOTAL = 0;
-const H_USERS = 1;
+/** Holder of the descriptors of watched directories: nobody's allowance. */
+export const WATCHES = 1;
+const H_USERS = 2;
 const USERS = 4096;
 
 export interface HeldLimits {

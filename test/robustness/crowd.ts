@@ -14,8 +14,11 @@ export interface Crowd {
 const SCRIPT = `
 pids=
 well=0
-trap 'kill -KILL $pids 2>/dev/null' TERM
+killed=
+trap 'killed=1; kill -KILL $pids 2>/dev/null' TERM
 for file in "$@"; do cat -- "$file" >/dev/null & pids="$pids $!"; done
+# Those that were started after the signal had come.
+[ -z "$killed" ] || kill -KILL $pids 2>/dev/null
 for pid in $pids; do
   while :; do
     wait "$pid"

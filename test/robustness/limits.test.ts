@@ -1,6 +1,7 @@
 // Exhausting the daemon: descriptors, nodes, memory, locks. Whoever takes all he can get must not take it from the others: they
 // go on being served, and what was taken comes back when he lets go.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { type Container, withContainer } from '../regressions/harness.js';
 import { type Actor, errnoOf } from '../support/actor.js';
@@ -240,4 +241,38 @@ test('files created and removed for a long time leave nothing behind', async () 
         `${JSON.stringify(await statusOf(view))}, ${descriptorsOf(view.pid)} descriptors, before ${descriptors}`,
     );
   });
+});
+
+test('more directories than can be watched: what is in the others is not cached, and right all the same', async () => {
+  const directories = 300;
+  await withContainer(
+    async ({ root, user, host, view, in: here, under }) => {
+      await inBatches(host, directories, (index) => ['mkdir', under(`d${index}`)]);
+      const write = (text: string) =>
+        inBatches(host, directories, (index) => ['writeFile', under(`d${index}/f`), `${text} ${index}`]);
+      const expectAll = async (text: string) => {
+        for (let index = 0; index < directories; index++) {
+          expect((await root.readFile(here(`d${index}/f`))).toString()).toBe(`${text} ${index}`);
+        }
+      };
+      await write('first');
+      await expectAll('first');
+      await eventually(
+        20_000,
+        () => view.output().includes('no more directories can be watched'),
+        () => `the warning in: ${view.output()}`,
+      );
+      for (let index = 0; index < directories; index++) {
+        await host.writeFile(under('staged'), `second ${index}`);
+        await host.rename(under('staged'), under(`d${index}/f`));
+      }
+      // What this watcher promises.
+      await sleep(1000);
+      await expectAll('second');
+      expect(descriptorsOf(view.pid)).toBeLessThanOrEqual(256);
+      await root.chmod(here(), 0o777);
+      await expectService(await user(1000), here, 'watched');
+    },
+    { wrapper: limit(256), options: ['--coherence', 'lease', '--watcher', 'chokidar'] },
+  );
 });
