@@ -144,12 +144,14 @@ class Watcher {
     this.watched.delete(slot);
     this.context.held.give(WATCHES, 1);
     void entry.watcher.close();
-    if (this.nodes.resolve(slot, generation) === 0) return;
-    this.nodes.clearFlags(slot, NODE_WATCHED | NODE_ARMING);
-    this.breaker.begin();
-    this.breaker.revalidateDirectory(slot);
-    this.breaker.breakNode(slot);
-    this.breaker.end();
+    // The watch's pin keeps the slot, also of a node that the kernel has forgotten since; with it, the slot is freed.
+    if (this.nodes.resolve(slot, generation) !== 0) {
+      this.nodes.clearFlags(slot, NODE_WATCHED | NODE_ARMING);
+      this.breaker.begin();
+      this.breaker.revalidateDirectory(slot);
+      this.breaker.breakNode(slot);
+      this.breaker.end();
+    }
     this.nodes.unpin(slot);
   }
 

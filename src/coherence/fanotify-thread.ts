@@ -14,7 +14,7 @@ import { DEVICE_HANDLES, Devices } from '../filesystem/devices.js';
 import { HandleTable } from '../filesystem/handle-table.js';
 import { Held } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
-import { HANDLE_BYTES_MAX, NodeTable } from '../filesystem/node-table.js';
+import { HANDLE_BYTES_MAX, NODE_WATCHED, NodeTable } from '../filesystem/node-table.js';
 import { Forwarder, type ForwardWiring, type Watching } from '../forward/forwarder.js';
 import { IdMap } from '../idmap/map.js';
 import { CLONE_FS } from '../linux/abi.js';
@@ -34,6 +34,7 @@ import { Memory } from '../linux/memory.js';
 import { mountsBelow, readMounts } from '../linux/mountinfo.js';
 import { call2, call6, close, NR, read } from '../linux/syscalls.js';
 import { Breaker } from './breaker.js';
+import { disarmInode } from './fanotify-marks.js';
 import { FixedLeases } from './fixed-leases.js';
 import { WorkersInFlight } from './in-flight.js';
 import { NameTable } from './name-table.js';
@@ -84,6 +85,20 @@ function mountsInside(path: string): string {
   return mounts.map(({ id, device, mountpoint }) => `${id} ${device} ${mountpoint}`).join('\n');
 }
 
+/** This thread grants nothing, but a node that it is the last to use takes its mark with it. */
+class NoLeases extends FixedLeases {
+  private readonly freed: (slot: number) => void;
+
+  constructor(freed: (slot: number) => void) {
+    super(0);
+    this.freed = freed;
+  }
+
+  override forget(slot: number): void {
+    this.freed(slot);
+  }
+}
+
 class Watcher implements Watching {
   private readonly memory = new Memory(SCRATCH_SIZE + EVENT_BYTES + NOTIFIER_BYTES + 1024);
   private readonly eventsAt = SCRATCH_SIZE;
@@ -125,7 +140,7 @@ class Watcher implements Watching {
         uid: { ranges: [], overflow: 65534, squash: null },
         gid: { ranges: [], overflow: 65534, squash: null },
       }),
-      leases: new FixedLeases(0),
+      leases: new NoLeases((slot) => this.disarm(slot)),
       backing: null,
       options: { allowSuid: false, chownIgnore: false, xdev: false, uncached: true },
     });
@@ -171,6 +186,10 @@ class Watcher implements Watching {
     if (this.irrelevant >= BUSY_READS) Atomics.wait(this.nap, 0, 0, BUSY_MS);
     else if (this.incessant >= BUSY_READS) Atomics.wait(this.nap, 0, 0, GATHER_MS);
     this.handledAt = performance.now();
+  }
+
+  private disarm(slot: number): void {
+    if ((this.context.nodes.flags(slot) & NODE_WATCHED) !== 0) disarmInode(this.context, data.group, slot);
   }
 
   /** Nothing may be granted meanwhile. */

@@ -37,7 +37,7 @@ export class FixedLeases implements Leases {
 
   doubt(): void {}
 
-  forget(): void {}
+  forget(_slot: number): void {}
 
   settle(): void {}
 }

@@ -232,7 +232,7 @@ export class WatchedLeases implements Leases {
     const { nodes } = context;
     if (identify(context, parentFd, context.address(nameOffset)) !== 0) return 0;
     const slot = nodes.find(context.identity);
-    if (slot !== 0) nodes.forget(slot, 1, context.onForget);
+    if (slot !== 0) nodes.forget(slot, 1);
     return slot;
   }
 

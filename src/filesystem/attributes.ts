@@ -168,7 +168,7 @@ export function lookupSelf(context: Context, slot: number): number {
     const same = context.nodes.find(context.identity);
     if (same === slot) shiftStat(context, slot);
     else {
-      if (same !== 0) context.nodes.forget(same, 1, context.onForget);
+      if (same !== 0) context.nodes.forget(same, 1);
       error = -ESTALE;
     }
   }
@@ -391,5 +391,5 @@ export function statFileSystem(context: Context, slot: number): number {
 
 /** Takes back lookups. */
 export function forget(context: Context, slot: number, count: number): void {
-  context.nodes.forget(slot, count, context.onForget);
+  context.nodes.forget(slot, count);
 }

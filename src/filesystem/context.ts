@@ -160,8 +160,6 @@ export class Context {
     length: 0,
   };
   readonly former: Place = { parent: 0, generation: 0, name: new Uint8Array(256), length: 0 };
-  /** Passed to the node table with each FORGET: made once, as requests allocate nothing. */
-  readonly onForget = (slot: number): void => this.leases.forget(slot);
   readonly empty: number;
   readonly dot: number;
   readonly dotdot: number;
@@ -187,6 +185,7 @@ export class Context {
     this.devices = parts.devices;
     this.ids = parts.ids;
     this.leases = parts.leases;
+    this.nodes.onFree = (slot) => this.leases.forget(slot);
     this.backing = parts.backing;
     this.options = parts.options;
     this.empty = this.memory.setString(AT_EMPTY, '');

@@ -175,6 +175,8 @@ export class NodeTable {
   private readonly nameBytes: Uint8Array;
   private readonly mask: number;
   private readonly closeDescriptor: (fd: number) => void;
+  /** Told of each node that this thread frees, just before. Set by the thread's `Context`. */
+  onFree: (slot: number) => void = () => {};
 
   /** `closeDescriptor` is given each descriptor the table lets go. */
   constructor(shared: NodeTableShared, closeDescriptor: (fd: number) => void) {
@@ -345,7 +347,7 @@ export class NodeTable {
   }
 
   /** Takes back `count` lookups (FORGET). The last one frees the node; `onFree` sees it just before. */
-  forget(slot: number, count: number, onFree?: (slot: number) => void): void {
+  forget(slot: number, count: number): void {
     if (slot === ROOT_SLOT) return;
     const base = slot * WORDS;
     const bucket = this.bucketOfNode(base);
@@ -361,7 +363,7 @@ export class NodeTable {
       unlock(this.header, stripe);
       return;
     }
-    onFree?.(slot);
+    this.onFree(slot);
     Atomics.store(this.words, base + LOOKUPS, 0);
     let at = this.table[bucket]!;
     if (at === slot) this.table[bucket] = this.words[base + NEXT]!;

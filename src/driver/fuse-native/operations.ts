@@ -134,12 +134,12 @@ export class Operations {
 
   /** Gives back the nodes that the request has used. To be called after each. */
   settle(): void {
-    const { nodes, onForget } = this.context;
-    for (let slot = this.held.pop(); slot !== undefined; slot = this.held.pop()) nodes.forget(slot, 1, onForget);
+    const { nodes } = this.context;
+    for (let slot = this.held.pop(); slot !== undefined; slot = this.held.pop()) nodes.forget(slot, 1);
     for (const slot of this.kept.keys()) {
       if (this.kept.size <= KEPT_DIRECTORIES) break;
       this.kept.delete(slot);
-      nodes.forget(slot, 1, onForget);
+      nodes.forget(slot, 1);
     }
   }
 

@@ -367,7 +367,7 @@ class Server implements Surroundings {
     }
     for (const word of [WORKER.nodeLo, WORKER.targetLo]) {
       const slot = workers[base + word]!;
-      if (slot !== 0) context.nodes.forget(slot, 1, context.onForget);
+      if (slot !== 0) context.nodes.forget(slot, 1);
     }
   }
 
@@ -387,7 +387,7 @@ class Server implements Surroundings {
       opcode === OP.MKDIR ||
       opcode === OP.SYMLINK ||
       opcode === OP.LINK;
-    if (looked && context.result.node !== 0) context.nodes.forget(context.result.node, 1, context.onForget);
+    if (looked && context.result.node !== 0) context.nodes.forget(context.result.node, 1);
     this.doubtUndone();
   }
 
