@@ -201,7 +201,8 @@ describe('in the foreground', () => {
 
   it('is readable on a terminal', () =>
     withPlace(async (place) => {
-      const command = `${process.execPath} ${CLI} mount ${place.source} ${place.mountpoint} --foreground`;
+      // Without exec, a shell between would be ended by the Ctrl-C as well.
+      const command = `exec ${process.execPath} ${CLI} mount ${place.source} ${place.mountpoint} --foreground`;
       const terminal = spawn('script', ['-qec', command, '/dev/null'], {
         env: { ...childEnvironment(), TERM: 'xterm' },
       });
