@@ -48,6 +48,8 @@ export class Breaker {
     length: 0,
   };
   private batch: Recheck[] = [];
+  /** Nothing is to be kept, valid or not: no event will come any more. */
+  private recalling = false;
   private flying: Int32Array | null = null;
   private readonly waiting: { readonly items: Recheck[]; readonly snapshot: Int32Array }[] = [];
 
@@ -128,7 +130,12 @@ export class Breaker {
     const { names, record } = this;
     const hash = names.hash(parent, name, 0, name.length);
     const noted = names.get(hash, parent, generation, name, 0, name.length, record);
-    if (noted && this.isDirectory(record) && judgeName(record.child, this.look(record), false).valid) return;
+    if (noted && this.isDirectory(record) && judgeName(record.child, this.look(record), false).valid) {
+      if (!this.recalling) return;
+      Atomics.add(this.control, COHERENCE.sequence, 1);
+      this.notifier.expireEntry(parent, generation, name, 0, name.length);
+      return;
+    }
     names.remove(hash, parent, generation, name, 0, name.length);
     Atomics.add(this.control, COHERENCE.sequence, 1);
     this.notifier.invalEntry(parent, generation, name, 0, name.length);
@@ -178,6 +185,26 @@ export class Breaker {
       if (nodes.resolve(record.parent, record.parentGeneration) === 0) return true;
       const hash = this.names.hash(record.parent, record.name, 0, record.length);
       this.dropUnlessValid(hash, record, 'look', false);
+      return false;
+    });
+    const last = nodes.highestSlot;
+    for (let slot = ROOT_SLOT; slot <= last; slot++) if (nodes.isLive(slot)) this.breakNode(slot);
+    this.end();
+  }
+
+  /**
+   * Takes back every name and all attributes, for when no event will tell of a change any more. What is a directory still
+   * expires only, as dropping its entry would detach what containers have mounted below it.
+   */
+  recallEverything(): void {
+    const { nodes } = this.context;
+    this.recalling = true;
+    this.begin();
+    this.names.forEach(this.record, ({ parent, parentGeneration, name, length }) => {
+      if (nodes.resolve(parent, parentGeneration) === 0) return true;
+      const bytes = name.slice(0, length);
+      this.recheckName(parent, parentGeneration, bytes);
+      this.batch.push({ slot: parent, generation: parentGeneration, name: bytes });
       return false;
     });
     const last = nodes.highestSlot;

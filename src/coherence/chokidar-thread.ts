@@ -9,29 +9,17 @@
 import { basename } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type FSWatcher, watch } from 'chokidar';
-import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
-import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
-import { Devices } from '../filesystem/devices.js';
-import { HandleTable } from '../filesystem/handle-table.js';
-import { Held, WATCHES } from '../filesystem/held.js';
-import { LockTable } from '../filesystem/lock-table.js';
-import { NODE_ARMING, NODE_WATCHED, NodeTable } from '../filesystem/node-table.js';
+import type { ThreadMessage } from '../driver/kernel/shared.js';
+import { type Context, SCRATCH_SIZE } from '../filesystem/context.js';
+import { WATCHES } from '../filesystem/held.js';
+import { NODE_ARMING, NODE_WATCHED, type NodeTable } from '../filesystem/node-table.js';
 import { acquire } from '../filesystem/resolve.js';
-import { IdMap } from '../idmap/map.js';
-import { CLONE_FS } from '../linux/abi.js';
 import { Memory } from '../linux/memory.js';
-import { close } from '../linux/syscalls.js';
-import { Breaker } from './breaker.js';
-import { FixedLeases } from './fixed-leases.js';
-import { WorkersInFlight } from './in-flight.js';
-import { NameTable } from './name-table.js';
-import { NOTIFIER_BYTES, Notifier } from './notifier.js';
-import { type CoherenceShared, count } from './shared.js';
+import type { Breaker } from './breaker.js';
+import { count } from './shared.js';
+import { startWatching, WATCHING_BYTES, type WatchingData } from './watching.js';
 
-export interface ChokidarData {
-  readonly device: number;
-  readonly shared: Shared;
-  readonly coherence: CoherenceShared;
+export interface ChokidarData extends WatchingData {
   /** Directories watched at once: each holds a descriptor and an inotify watch. */
   readonly budget: number;
 }
@@ -52,7 +40,7 @@ interface Watched {
 }
 
 class Watcher {
-  private readonly memory = new Memory(SCRATCH_SIZE + NOTIFIER_BYTES + 512);
+  private readonly memory = new Memory(SCRATCH_SIZE + WATCHING_BYTES);
   private readonly control = new Int32Array(data.coherence.control);
   private readonly nodes: NodeTable;
   private readonly context: Context;
@@ -62,37 +50,10 @@ class Watcher {
   private saidFull = false;
 
   constructor() {
-    isolateThread(this.memory, CLONE_FS);
-    const closeDescriptor = (fd: number): void => {
-      close(fd);
-    };
-    const { shared, coherence } = data;
-    const held = new Held(shared.held);
-    this.nodes = new NodeTable(shared.nodes, closeDescriptor);
-    this.context = new Context({
-      memory: this.memory,
-      nodes: this.nodes,
-      handles: new HandleTable(shared.handles),
-      locks: new LockTable(shared.locks, held, closeDescriptor),
-      held,
-      devices: new Devices(shared.devices),
-      ids: new IdMap({
-        uid: { ranges: [], overflow: 65534, squash: null },
-        gid: { ranges: [], overflow: 65534, squash: null },
-      }),
-      leases: new FixedLeases(0),
-      backing: null,
-      options: { allowSuid: false, chownIgnore: false, xdev: false, uncached: true },
-    });
-    const notifier = new Notifier(this.memory, SCRATCH_SIZE, data.device, this.control);
-    this.breaker = new Breaker(
-      this.context,
-      new NameTable(coherence.names),
-      notifier,
-      this.control,
-      new WorkersInFlight(new Int32Array(shared.workers)),
-      SCRATCH_SIZE + NOTIFIER_BYTES,
-    );
+    const { context, breaker } = startWatching(this.memory, SCRATCH_SIZE, data);
+    this.context = context;
+    this.nodes = context.nodes;
+    this.breaker = breaker;
   }
 
   handle(message: ChokidarMessage): void {

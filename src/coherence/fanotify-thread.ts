@@ -8,16 +8,11 @@
 import { openSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { Shared, ThreadMessage } from '../driver/kernel/shared.js';
-import { Context, isolateThread, SCRATCH_SIZE } from '../filesystem/context.js';
-import { DEVICE_HANDLES, Devices } from '../filesystem/devices.js';
-import { HandleTable } from '../filesystem/handle-table.js';
-import { Held } from '../filesystem/held.js';
-import { LockTable } from '../filesystem/lock-table.js';
-import { HANDLE_BYTES_MAX, NODE_WATCHED, NodeTable } from '../filesystem/node-table.js';
+import type { ThreadMessage } from '../driver/kernel/shared.js';
+import { type Context, SCRATCH_SIZE } from '../filesystem/context.js';
+import { DEVICE_HANDLES } from '../filesystem/devices.js';
+import { HANDLE_BYTES_MAX, NODE_WATCHED } from '../filesystem/node-table.js';
 import { Forwarder, type ForwardWiring, type Watching } from '../forward/forwarder.js';
-import { IdMap } from '../idmap/map.js';
-import { CLONE_FS } from '../linux/abi.js';
 import { EAGAIN, EINTR, errnoName } from '../linux/errno.js';
 import {
   type EventHandle,
@@ -32,25 +27,20 @@ import {
 } from '../linux/fanotify.js';
 import { Memory } from '../linux/memory.js';
 import { mountsBelow, readMounts } from '../linux/mountinfo.js';
-import { call2, call6, close, NR, read } from '../linux/syscalls.js';
-import { Breaker } from './breaker.js';
+import { call2, call6, NR, read } from '../linux/syscalls.js';
+import type { Breaker } from './breaker.js';
 import { disarmInode } from './fanotify-marks.js';
 import { FixedLeases } from './fixed-leases.js';
-import { WorkersInFlight } from './in-flight.js';
-import { NameTable } from './name-table.js';
-import { NOTIFIER_BYTES, Notifier } from './notifier.js';
-import { COHERENCE, type CoherenceShared, count } from './shared.js';
+import { COHERENCE, count } from './shared.js';
+import { recallEverything, startWatching, WATCHING_BYTES, type WatchingData } from './watching.js';
 
-export interface WatcherData {
+export interface WatcherData extends WatchingData {
   /** The fanotify group. */
   readonly group: number;
   /** An eventfd that wakes the watcher. */
   readonly wake: number;
-  readonly device: number;
   /** Path of the source, whose mounts below are watched. */
   readonly source: string;
-  readonly shared: Shared;
-  readonly coherence: CoherenceShared;
   /** Null: what the host does is not forwarded to watchers in the view. */
   readonly forward: ForwardWiring | null;
 }
@@ -100,9 +90,9 @@ class NoLeases extends FixedLeases {
 }
 
 class Watcher implements Watching {
-  private readonly memory = new Memory(SCRATCH_SIZE + EVENT_BYTES + NOTIFIER_BYTES + 1024);
+  private readonly memory = new Memory(SCRATCH_SIZE + EVENT_BYTES + WATCHING_BYTES + 1024);
   private readonly eventsAt = SCRATCH_SIZE;
-  private readonly pollAt = SCRATCH_SIZE + EVENT_BYTES + NOTIFIER_BYTES;
+  private readonly pollAt = SCRATCH_SIZE + EVENT_BYTES + WATCHING_BYTES;
   private readonly control = new Int32Array(data.coherence.control);
   private readonly context: Context;
   private readonly breaker: Breaker;
@@ -123,31 +113,10 @@ class Watcher implements Watching {
   private devicesKnown = 0;
 
   constructor() {
-    isolateThread(this.memory, CLONE_FS);
-    const closeDescriptor = (fd: number): void => {
-      close(fd);
-    };
-    const { shared, coherence } = data;
-    const held = new Held(shared.held);
-    this.context = new Context({
-      memory: this.memory,
-      nodes: new NodeTable(shared.nodes, closeDescriptor),
-      handles: new HandleTable(shared.handles),
-      locks: new LockTable(shared.locks, held, closeDescriptor),
-      held,
-      devices: new Devices(shared.devices),
-      ids: new IdMap({
-        uid: { ranges: [], overflow: 65534, squash: null },
-        gid: { ranges: [], overflow: 65534, squash: null },
-      }),
-      leases: new NoLeases((slot) => this.disarm(slot)),
-      backing: null,
-      options: { allowSuid: false, chownIgnore: false, xdev: false, uncached: true },
-    });
-    const notifier = new Notifier(this.memory, SCRATCH_SIZE + EVENT_BYTES, data.device, this.control);
-    const names = new NameTable(coherence.names);
-    const inFlight = new WorkersInFlight(new Int32Array(shared.workers));
-    this.breaker = new Breaker(this.context, names, notifier, this.control, inFlight, this.pollAt + 64);
+    const leases = new NoLeases((slot) => this.disarm(slot));
+    const { context, names, breaker } = startWatching(this.memory, SCRATCH_SIZE + EVENT_BYTES, data, leases);
+    this.context = context;
+    this.breaker = breaker;
     this.forwarder =
       data.forward === null ? null : new Forwarder(this.context, names, this.control, data.forward, this);
   }
@@ -202,11 +171,7 @@ class Watcher implements Watching {
   /** All leases are taken back; none will be granted. */
   giveUp(): void {
     Atomics.store(this.control, COHERENCE.mode, 0);
-    this.breaker.revalidateEverything();
-    while (this.breaker.pending) {
-      this.poll(RECHECK_MS);
-      this.breaker.recheck();
-    }
+    recallEverything(this.breaker);
   }
 
   private handle(length: number): void {

@@ -4,7 +4,7 @@
 // what makes it safe, and why it is never sent by a thread that serves. ENOENT is the normal answer of a kernel that had
 // nothing cached; ENOTDIR, EINVAL, EBUSY and ENOTEMPTY come from races with the container's own changes.
 
-import { NOTIFY, OUT_HEADER } from '../fuse/protocol.js';
+import { FUSE_EXPIRE_ONLY, NOTIFY, OUT_HEADER } from '../fuse/protocol.js';
 import { EINTR, ENOENT } from '../linux/errno.js';
 import type { Memory } from '../linux/memory.js';
 import { write } from '../linux/syscalls.js';
@@ -28,6 +28,24 @@ export class Notifier {
 
   /** Drops a name (or its absence) of a directory. 0, or -errno of the kernel. */
   invalEntry(parentLo: number, parentHi: number, name: Uint8Array, offset: number, length: number): number {
+    const error = this.entry(parentLo, parentHi, name, offset, length, 0);
+    count(this.control, error === -ENOENT ? 'inval_entry_absent' : 'inval_entry');
+    return error;
+  }
+
+  /** Makes the kernel ask again for a name at its next use; nothing is detached (Linux 6.2; an older one drops it). */
+  expireEntry(parentLo: number, parentHi: number, name: Uint8Array, offset: number, length: number): number {
+    return this.entry(parentLo, parentHi, name, offset, length, FUSE_EXPIRE_ONLY);
+  }
+
+  private entry(
+    parentLo: number,
+    parentHi: number,
+    name: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+  ): number {
     const { memory, at } = this;
     const { u32, u8 } = memory;
     const word = at >> 2;
@@ -36,12 +54,10 @@ export class Notifier {
     u32[word + 4] = parentLo;
     u32[word + 5] = parentHi;
     u32[word + 6] = length;
-    u32[word + 7] = 0;
+    u32[word + 7] = flags;
     for (let i = 0; i < length; i++) u8[at + 32 + i] = name[offset + i]!;
     u8[at + 32 + length] = 0;
-    const error = this.send(size);
-    count(this.control, error === -ENOENT ? 'inval_entry_absent' : 'inval_entry');
-    return error;
+    return this.send(size);
   }
 
   /** Drops the attributes of an inode, and with `data` its pages or its listing too. */

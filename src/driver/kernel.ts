@@ -20,6 +20,7 @@ import {
   MODE_FILESYSTEM,
   MODE_INODES,
 } from '../coherence/shared.js';
+import type { WatchingData } from '../coherence/watching.js';
 import type { MountOptions } from '../config/mount-options.js';
 import { ShiftfsError } from '../errors.js';
 import { Context, type FileSystemOptions, SCRATCH_SIZE } from '../filesystem/context.js';
@@ -394,7 +395,7 @@ class KernelView implements MountedView {
       });
       watcher.on('error', (error) => {
         reject(error);
-        this.loseWatcher(error);
+        this.loseWatcher(device, error);
       });
     });
     const control = new Int32Array(shared.control);
@@ -403,12 +404,22 @@ class KernelView implements MountedView {
     Atomics.store(control, COHERENCE.mode, mode);
   }
 
-  /** The watcher's thread broke: grant nothing more, and let the kernel ask again for everything as soon as it can. */
-  private loseWatcher(error: unknown): void {
+  /**
+   * The watcher's thread broke: nothing more is granted, and another thread takes back all there is. Whatever that one cannot
+   * take back could go stale, so then the view ends.
+   */
+  private loseWatcher(device: number, error: unknown): void {
     const { shared } = this.coherence!;
     Atomics.store(new Int32Array(shared.control), COHERENCE.mode, 0);
-    this.log.error({ err: error }, 'the watcher of the underlay broke: the view is unmounted, as it could go stale');
-    this.fail(error);
+    this.watcher = undefined;
+    const message =
+      'the watcher of the underlay broke: nothing is cached any more; restart the daemon to have leases again, and please report this';
+    this.log.error({ err: error }, message);
+    const data: WatchingData = { device, shared: this.shared!, coherence: shared };
+    const recall = new Worker(fileURLToPath(new URL('../coherence/recall-thread.js', import.meta.url)), {
+      workerData: data,
+    });
+    recall.on('error', (cause) => this.fail(cause));
   }
 
   /**
