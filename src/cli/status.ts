@@ -153,20 +153,21 @@ function rates(shown: Report, before: Snapshot | undefined): ((name: string) => 
 function format(shown: Shown, before?: Snapshot): string {
   const rows: [string, string][] = [
     ['source', shown.source],
-    ['state', `${shown.state}${shown.pid === null ? '' : `, process ${shown.pid}`}${uptime(shown)}`],
+    ['state', `${shown.state}${processOf(shown.pid)}${uptime(shown)}`],
     ...(shown.mounted ? [] : [['mounted', 'only as copies in other mount namespaces'] as [string, string]]),
   ];
   if (!('version' in shown)) return block(shown.mountpoint, rows);
   rows.push(['map', shown.map]);
   const { view } = shown;
   if (!view) return block(shown.mountpoint, rows);
-  const { workers, descriptors } = view;
+  const { workers, descriptors, helper } = view;
   rows.push(
     ['driver', `${shown.driver}, FUSE ${view.protocol}`],
     ...shown.limits.map((limit, index): [string, string] => [index === 0 ? 'limits' : '', limit]),
     ['features', view.features.join(' ') || 'none'],
     ['coherence', view.coherence],
     ['watcher', view.watcher],
+    ...(helper === undefined ? [] : [['helper', `${helper.state}${processOf(helper.pid)}`] as [string, string]]),
     ['workers', `${workers.alive} alive, ${workers.busy} busy, at most ${workers.max}`],
     ['nodes', `${view.nodes}, descriptors ${descriptors.cached} of ${descriptors.budget}`],
     ['open', `${view.openFiles} files, ${view.openDirectories} directories`],
@@ -182,6 +183,10 @@ function format(shown: Shown, before?: Snapshot): string {
     ...table(['errors', 'count'], Object.entries(view.errors)),
     ...table(['counters', 'count'], Object.entries(view.counters)),
   ].join('\n');
+}
+
+function processOf(pid: number | null): string {
+  return pid === null ? '' : `, process ${pid}`;
 }
 
 function uptime(shown: Shown): string {

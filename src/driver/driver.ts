@@ -3,6 +3,7 @@
 
 import type { Logger } from 'pino';
 import type { MountOptions } from '../config/mount-options.js';
+import type { HelperState } from '../forward/helper.js';
 
 /**
  * What a transport can carry. An option that needs something a driver lacks is refused at start, never ignored; what a
@@ -53,6 +54,8 @@ export interface ViewStatus {
   readonly features: readonly string[];
   readonly coherence: string;
   readonly watcher: string;
+  /** What wakes watchers in the view when the host changes something; absent where nothing does. */
+  readonly helper?: { readonly state: HelperState; readonly pid: number | null };
   readonly workers: { readonly alive: number; readonly busy: number; readonly max: number };
   readonly nodes: number;
   readonly descriptors: { readonly cached: number; readonly budget: number };

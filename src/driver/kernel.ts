@@ -197,6 +197,7 @@ class KernelView implements MountedView {
       features: featureNames(agreed!),
       coherence: this.describeCoherence(),
       watcher: this.describeWatcher(),
+      ...(this.helper === undefined ? {} : { helper: { state: this.helper.state, pid: this.helper.pid } }),
       workers: { alive, busy, max: this.maxWorkers },
       nodes: this.nodes!.liveNodes,
       descriptors: {
