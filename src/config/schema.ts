@@ -153,7 +153,7 @@ export const mountSchema = z.strictObject({
     squash().optional(),
     { group: 'Ids', argument: 'ID' },
     'ID or UNDERLAY:VIEW. Every file shows as owned by VIEW, and what is created belongs to UNDERLAY: one owner for ' +
-      'all, as for a directory shared with a single user. Cannot be joined with a map of users. Chown is refused.',
+      'all, as for a directory shared with a single user. Cannot be joined with a map of users. Chown to anybody else is EOVERFLOW.',
   ),
   'squash-gid': described(squash().optional(), { group: 'Ids', argument: 'ID' }, 'The same for groups.'),
   'chown-ignore': described(

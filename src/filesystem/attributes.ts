@@ -221,21 +221,35 @@ export const FATTR_ATIME_NOW = 1 << 7;
 export const FATTR_MTIME_NOW = 1 << 8;
 export const FATTR_KILL_SUIDGID = 1 << 11;
 
+/** chown(2): this one stays. */
+const KEEP_OWNER = -1;
+
+/**
+ * What a chown to `view` makes the owner in the underlay: `mapped`, or KEEP_OWNER where every file shows the one it was asked
+ * for, or -EOVERFLOW.
+ */
+function newOwner(mapped: number, view: number, squashed: number | null): number {
+  if (squashed !== null) return view === squashed ? KEEP_OWNER : -EOVERFLOW;
+  return mapped === UNMAPPED ? -EOVERFLOW : mapped;
+}
+
 /**
  * Changes attributes and leaves the new ones at AT_STAT. Ids are checked before anything is touched, so that nothing is
  * half done: EOVERFLOW for one that does not map.
  */
 export function setAttributes(context: Context, slot: number, handle: number, change: AttributeChange): number {
   const { nodes, credentials, ids, options } = context;
-  let uid = -1;
-  let gid = -1;
+  let uid = KEEP_OWNER;
+  let gid = KEEP_OWNER;
   if ((change.valid & FATTR_UID) !== 0) {
-    uid = ids.uidToUnderlay(viewUid(change.uid));
-    if (uid === UNMAPPED && !options.chownIgnore) return -EOVERFLOW;
+    uid = newOwner(ids.uidToUnderlay(viewUid(change.uid)), change.uid, ids.squashedUid);
+    if (uid < KEEP_OWNER && !options.chownIgnore) return uid;
+    uid = Math.max(KEEP_OWNER, uid);
   }
   if ((change.valid & FATTR_GID) !== 0) {
-    gid = ids.gidToUnderlay(viewGid(change.gid));
-    if (gid === UNMAPPED && !options.chownIgnore) return -EOVERFLOW;
+    gid = newOwner(ids.gidToUnderlay(viewGid(change.gid)), change.gid, ids.squashedGid);
+    if (gid < KEEP_OWNER && !options.chownIgnore) return gid;
+    gid = Math.max(KEEP_OWNER, gid);
   }
   const fd = acquire(context, slot);
   if (fd < 0) return goneOrReplaced(context, slot, fd);
@@ -248,7 +262,7 @@ export function setAttributes(context: Context, slot: number, handle: number, ch
     if (error === 0) error = truncate(context, fd, handle, change.size);
     credentials.setFsetid(false);
   }
-  if (error === 0 && (uid !== -1 || gid !== -1)) {
+  if (error === 0 && (uid !== KEEP_OWNER || gid !== KEEP_OWNER)) {
     error = call6(NR.fchownat, fd, context.empty, uid, gid, AT_EMPTY_PATH, 0);
   }
   if (error === 0 && (change.valid & FATTR_MODE) !== 0) error = changeMode(context, slot, fd, change.mode & 0o7777);

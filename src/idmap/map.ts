@@ -32,6 +32,15 @@ export class IdMap {
     this.reachesUnderlayRoot = { uid: this.#uid.reaches(0), gid: this.#gid.reaches(0) };
   }
 
+  /** The owner that every file shows under squash, which no chown can change; null when owners are not squashed. */
+  get squashedUid(): ViewUid | null {
+    return this.#uid.squashView as ViewUid | null;
+  }
+
+  get squashedGid(): ViewGid | null {
+    return this.#gid.squashView as ViewGid | null;
+  }
+
   uidToView(uid: UnderlayUid): ViewUid {
     return this.#uid.show(uid) as ViewUid;
   }
@@ -90,6 +99,10 @@ class KindMap {
   store(view: number): number {
     if (this.#squashUnderlay !== UNMAPPED && view !== INVALID_ID) return this.#squashUnderlay;
     return this.toUnderlay.find(view);
+  }
+
+  get squashView(): number | null {
+    return this.#squashView === UNMAPPED ? null : this.#squashView;
   }
 
   reaches(underlay: number): boolean {
