@@ -9,7 +9,16 @@ import { chdir, execPath } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { ShiftfsError } from '../errors.js';
 import { mountAt, readMounts, VIEW_FSTYPE } from '../linux/mountinfo.js';
-import { CAP, closeOnExec, dropPrivileges, exec, pipe, setServingLimits, unmount } from '../linux/process.js';
+import {
+  CAP,
+  closeOnExec,
+  dropPrivileges,
+  exec,
+  leaveNetwork,
+  pipe,
+  setServingLimits,
+  unmount,
+} from '../linux/process.js';
 import type { LaunchOrder, LaunchOutcome } from './control.js';
 
 const DAEMON = fileURLToPath(new URL('main.js', import.meta.url));
@@ -44,6 +53,9 @@ function becomeDaemonLike(keptDescriptors: readonly number[]): void {
   setServingLimits();
   process.umask(0);
   chdir('/');
+  // An abstract socket of the service manager (sd_notify(3)) would be left behind with the network. A service that may not
+  // make namespaces has RestrictAddressFamilies= instead.
+  if (!process.env['NOTIFY_SOCKET']?.startsWith('@')) leaveNetwork();
   dropPrivileges(KEPT);
 }
 

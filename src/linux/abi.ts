@@ -78,6 +78,7 @@ export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;
 
 export const CLONE_FS = 0x200;
+export const CLONE_NEWNET = 0x40000000;
 
 export const XATTR_CREATE = 1;
 export const XATTR_REPLACE = 2;

@@ -4,7 +4,7 @@
 
 import { readdirSync } from 'node:fs';
 import { ShiftfsError } from '../errors.js';
-import { MNT_DETACH, O_CLOEXEC } from './abi.js';
+import { CLONE_NEWNET, MNT_DETACH, O_CLOEXEC } from './abi.js';
 import { EPERM, errnoName } from './errno.js';
 import { Memory } from './memory.js';
 import { call2, call4, call6, close, exitGroup, NR } from './syscalls.js';
@@ -145,6 +145,14 @@ export function setServingLimits(): void {
   }
   memory.u32.fill(0, 0, 4);
   set(RLIMIT_CORE);
+}
+
+/**
+ * Leaves the network for an empty one of its own, for this thread and whatever it forks or execs (unshare(2)). Sockets with
+ * a path are reached all the same. False where that is not permitted.
+ */
+export function leaveNetwork(): boolean {
+  return call2(NR.unshare, CLONE_NEWNET, 0) === 0;
 }
 
 /** No ptrace and no reading of /proc/PID/mem by others, whatever their uid (PR_SET_DUMPABLE, prctl(2)). */

@@ -91,6 +91,18 @@ describe('mount in the background', () => {
       }
     }));
 
+  it('has no network', () =>
+    withPlace(async (place) => {
+      await mount(place);
+      const { pid } = await statusOf(place.mountpoint);
+      for (const thread of readdirSync(`/proc/${pid}/task`)) {
+        expect(readlinkSync(`/proc/${pid}/task/${thread}/ns/net`)).not.toBe(readlinkSync('/proc/self/ns/net'));
+      }
+      // Its heading, and the loopback device, which is down.
+      expect(readFileSync(`/proc/${pid}/net/dev`, 'utf8').trimEnd().split('\n').length).toBe(3);
+      expect(readFileSync(`/proc/${pid}/net/route`, 'utf8').trimEnd().split('\n').length).toBe(1);
+    }));
+
   it('lifts the limits that would stop it and writes no core', () =>
     withPlace(async (place) => {
       await runOk([
