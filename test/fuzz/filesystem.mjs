@@ -7,6 +7,7 @@ export async function openFileSystem({ dist, underlay }) {
   const { Context, isolateThread, SCRATCH_SIZE } = await load('filesystem/context.js');
   const { createDevices, Devices } = await load('filesystem/devices.js');
   const { createHandleTable, HandleTable } = await load('filesystem/handle-table.js');
+  const { createHeld, Held } = await load('filesystem/held.js');
   const { createLockTable, LockTable } = await load('filesystem/lock-table.js');
   const { createNodeTable, NodeTable } = await load('filesystem/node-table.js');
   const { initializeRoot } = await load('filesystem/resolve.js');
@@ -26,15 +27,18 @@ export async function openFileSystem({ dist, underlay }) {
   memory.u8.fill(GUARD, guardAt);
   isolateThread(memory, CLONE_FS);
   const closeDescriptor = (fd) => close(fd);
-  const nodes = new NodeTable(createNodeTable({ capacity: 100_000, descriptorBudget: 64 }), closeDescriptor);
+  const table = createNodeTable({ capacity: 100_000, descriptorBudget: 64, pinnedMax: 1024, scarceFrom: 1 << 20 });
+  const nodes = new NodeTable(table, closeDescriptor);
   const handles = new HandleTable(createHandleTable(10_000));
-  const locks = new LockTable(createLockTable(), closeDescriptor);
+  const held = new Held(createHeld({ total: 10_000, reserve: 100, modest: 10 }));
+  const locks = new LockTable(createLockTable(), held, closeDescriptor);
   const side = { ranges: [{ underlay: 0, view: 100000, count: 65536 }], overflow: 65534, squash: null };
   const context = new Context({
     memory,
     nodes,
     handles,
     locks,
+    held,
     devices: new Devices(createDevices()),
     ids: new IdMap({ uid: side, gid: side }),
     leases: new FixedLeases(0),
@@ -49,7 +53,7 @@ export async function openFileSystem({ dist, underlay }) {
   const request = new Request(memory, sizes);
   const surroundings = { waitForLock: () => -EAGAIN, interrupt: () => {}, locksDropped: () => {} };
   const dispatcher = new Dispatcher(context, surroundings, true, null);
-  return { memory, nodes, handles, locks, sizes, request, dispatcher, requestAt, replyAt, guardAt, OP, NO_REPLY };
+  return { memory, nodes, handles, locks, held, sizes, request, dispatcher, requestAt, replyAt, guardAt, OP, NO_REPLY };
 }
 
 export const REQUEST_BYTES = 1 << 20;

@@ -12,7 +12,7 @@ import { openSync, readdirSync, writeSync } from 'node:fs';
 import { GUARD, openFileSystem, REPLY_BYTES, Writer } from './filesystem.mjs';
 
 const options = JSON.parse(process.argv[2]);
-const { memory, nodes, handles, locks, sizes, request, dispatcher, requestAt, replyAt, guardAt, OP, NO_REPLY } =
+const { memory, nodes, handles, locks, held, sizes, request, dispatcher, requestAt, replyAt, guardAt, OP, NO_REPLY } =
   await openFileSystem(options);
 
 /** mulberry32 */
@@ -406,7 +406,13 @@ closeAll();
 for (let slot = 2; slot <= nodes.highestSlot; slot++) {
   if (nodes.isLive(slot)) send('FORGET', [slot, nodes.generation(slot)], new Writer().u64([0x7fffffff, 0]).done());
 }
-const left = { nodes: nodes.liveNodes, files: handles.openFiles, directories: handles.openDirectories };
+const left = {
+  nodes: nodes.liveNodes,
+  files: handles.openFiles,
+  directories: handles.openDirectories,
+  // What is counted for somebody, but for the locks that nobody has dropped.
+  counted: held.total - locks.owners,
+};
 process.stdout.write(
   JSON.stringify({
     served,
