@@ -268,6 +268,7 @@ export class Forwarded {
   private setattr(slot: number, out: number): number {
     const kind = this.records[this.word + JOB.kind];
     if (kind !== KIND.MODIFY && kind !== KIND.ATTRIB) return -EPERM;
+    if (!this.isOfKind(this.context.nodes.type(slot))) return -ENOENT;
     Atomics.add(this.records, this.word + JOB.served, 1);
     return this.getattr(slot, out, false);
   }
@@ -336,13 +337,18 @@ export class Forwarded {
     return true;
   }
 
+  /** Whether a name stands for something of the job's kind: what is told of a file is not told of a directory made since. */
   private isThere(parent: number, name: number): boolean {
     const { context } = this;
     const fd = acquire(context, parent);
     if (fd < 0) return false;
     const error = identify(context, fd, context.address(name));
     context.nodes.unpin(parent);
-    return error === 0;
+    return error === 0 && this.isOfKind(context.identity.type);
+  }
+
+  private isOfKind(type: number): boolean {
+    return (type === S_IFDIR) === (this.records[this.word + JOB.type] === S_IFDIR);
   }
 
   private exists(slot: number): boolean {
