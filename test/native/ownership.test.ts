@@ -9,5 +9,9 @@ describe('owners', async () => {
   await import('../ownership/owners.test.js');
 });
 
+describe('squash', async () => {
+  await import('../ownership/squash.test.js');
+});
+
 console.log(`ruled out, not run: creators\n  ${LIMITS.callerIds}`);
 test('creators', (context) => context.skip(`the driver has ${LIMITS.callerIds}`));

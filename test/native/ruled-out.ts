@@ -79,6 +79,7 @@ const ownership: RuledOut = {
   'the id that is passed through belongs to the host user of that number': 'callerIds',
   'only that id has a place': 'callerIds',
   'each kind of id goes through its own map': 'callerIds',
+  'cp -a, rsync -A and tar --acls copy owners and ACLs within a view, and the host has its own ids in them': 'acls',
 };
 
 /** What a test that goes through the coherence modes asks for beyond strict. */
