@@ -21,17 +21,21 @@ process.exitCode = await inSession({ ...options, targets: options.targets.map(ta
   progress.note(`making ${options.files} files in ${options.dirs} directories`);
   const dataset = await makeDataset(session.base, options, session.loadgen, session.signal);
   const rows: RowResult[] = [];
+  // After every row, as a run takes long and may be cut off.
+  const save = (): void => {
+    const { rounds, files, dirs } = options;
+    const report: Report = { machine, rounds, files, dirs, targets, rows };
+    if (options.json !== null) writeFileSync(options.json, `${JSON.stringify({ options, ...report }, null, 1)}\n`);
+    if (options.markdown !== null) writeFileSync(options.markdown, markdown(report));
+    if (options.svg !== null) writeFileSync(options.svg, chart(report));
+  };
   await runAll({ ...session, options: { ...options, targets }, dataset }, (row, outcomes) => {
     const result = summarize(row, outcomes, targetById);
     rows.push(result);
+    save();
     progress.end();
     process.stdout.write(`${rowText(result)}\n\n`);
   });
-  const { rounds, files, dirs } = options;
-  const report: Report = { machine, rounds, files, dirs, targets, rows };
-  if (options.json !== null) writeFileSync(options.json, `${JSON.stringify({ options, ...report }, null, 1)}\n`);
-  if (options.markdown !== null) writeFileSync(options.markdown, markdown(report));
-  if (options.svg !== null) writeFileSync(options.svg, chart(report));
   // A target that failed is seen by scripts, too.
   return rows.some((row) => row.cells.some((cell) => 'failed' in cell.outcome)) ? 1 : 0;
 });

@@ -72,6 +72,10 @@ const operations: readonly Operation[] = [
   { name: 'cp -a', prepare: 'mkdir -p "$OUT/s"; echo a > "$OUT/s/f"; mkdir d', act: 'cp -a "$OUT/s/f" d/f' },
 ];
 
+let made = 0;
+/** A directory's name, another one when a test is repeated. */
+const fresh = (name: string): string => `${name.replaceAll(/[^a-z]/g, '-')}-${++made}`;
+
 const IO_URING = '/sys/module/fuse/parameters/enable_uring';
 
 interface Place {
@@ -136,7 +140,7 @@ describe.each(places)('$name', ({ options }) => {
   }
 
   test.each(operations)('$name', async ({ name, prepare, act }) => {
-    const directory = name.replaceAll(/[^a-z]/g, '-');
+    const directory = fresh(name);
     const underlay = `${view.source}/${directory}`;
     mkdirSync(underlay);
     const env = { OUT: `${out}/${directory}` };
@@ -148,7 +152,7 @@ describe.each(places)('$name', ({ options }) => {
   });
 
   test.each(editingTools)('$name', async (tool) => {
-    const directory = `tool-${tool.name.replaceAll(/[^a-z]/g, '-')}`;
+    const directory = fresh(`tool ${tool.name}`);
     const underlay = `${view.source}/${directory}`;
     mkdirSync(underlay);
     const edit = { length: 'longer', before: 'before\n', after: 'after that\n' } as const;
