@@ -6,19 +6,12 @@ import { expect, test } from 'vitest';
 import { type Container, withContainer } from '../regressions/harness.js';
 import { errnoOf } from '../support/actor.js';
 import { RENAME_EXCHANGE } from '../support/constants.js';
+import { soonWithin } from './soon.js';
 
 const LEASE = { options: ['--coherence', 'lease'] };
 const BOUND = 5000;
 
-async function soon<T>(ask: () => Promise<T>, wanted: T): Promise<void> {
-  const start = performance.now();
-  for (;;) {
-    const late = performance.now() - start > BOUND;
-    const answer = await ask();
-    if (JSON.stringify(answer) === JSON.stringify(wanted) || late) return expect(answer).toEqual(wanted);
-    await sleep(5);
-  }
-}
+const soon = <T>(ask: () => Promise<T>, wanted: T): Promise<void> => soonWithin(BOUND, ask, wanted);
 
 /** Files and a directory that the kernel has leases on. */
 async function prepare(c: Container): Promise<void> {

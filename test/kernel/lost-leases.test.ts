@@ -11,21 +11,13 @@ import { run, runOk } from '../support/programs.js';
 import { makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { CLI } from '../support/view.js';
+import { soonWithin } from './soon.js';
 
 const WATCHERS = ['fanotify', 'chokidar'];
 const BOUND = 1000;
 const DIST = new URL('.', `file://${CLI}`).href;
 
-/** The answer, once it is right, or when a look that began after the bound was wrong. */
-async function soon<T>(ask: () => Promise<T>, wanted: T): Promise<void> {
-  const start = performance.now();
-  for (;;) {
-    const late = performance.now() - start > BOUND;
-    const answer = await ask();
-    if (JSON.stringify(answer) === JSON.stringify(wanted) || late) return expect(answer).toEqual(wanted);
-    await sleep(5);
-  }
-}
+const soon = <T>(ask: () => Promise<T>, wanted: T): Promise<void> => soonWithin(BOUND, ask, wanted);
 
 /** Waits, for as long as a busy machine may need, until the log of the daemon says something. */
 async function said({ view }: Container, what: string): Promise<void> {

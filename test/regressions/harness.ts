@@ -29,6 +29,13 @@ const COHERENCE = process.env['FUSE_SHIFTFS_TEST_COHERENCE'] ?? 'strict';
 /** Lines that a daemon only writes when something is wrong with it: its own errors, not its users'. */
 const COMPLAINT = /"level":"(?:error|fatal)"|"level":[56]0|\b(?:ERROR|FATAL)\b/;
 
+export function complaintsOf(view: View): string[] {
+  return view
+    .output()
+    .split('\n')
+    .filter((line) => COMPLAINT.test(line));
+}
+
 export interface ContainerOptions extends ViewOptions {
   /** The daemon has reason to complain: the test looks itself at what it says. */
   readonly complains?: boolean;
@@ -59,11 +66,6 @@ export async function withContainer(
       await Promise.all(actors.map((actor) => actor.stop()));
     }
     if (options.complains === true) return;
-    expect(
-      view
-        .output()
-        .split('\n')
-        .filter((line) => COMPLAINT.test(line)),
-    ).toEqual([]);
+    expect(complaintsOf(view)).toEqual([]);
   });
 }

@@ -12,6 +12,7 @@ import { rmSync } from 'node:fs';
 import { chmod, mkdir } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { runRound } from '../coherence/random.js';
+import { complaintsOf } from '../regressions/harness.js';
 import { type Actor, errnoOf, startActor } from '../support/actor.js';
 import { S_IFREG } from '../support/constants.js';
 import { makeImage } from '../support/images.js';
@@ -41,8 +42,6 @@ const HOST = { uid: 0, gid: 0, timeout: PATIENCE } as const;
 const DROP_CACHES = '/proc/sys/vm/drop_caches';
 /** Beyond what a daemon had after its first rounds, when the code of everything has been compiled. */
 const MEMORY_SLACK_KIB = 64 << 10;
-
-const COMPLAINT = /"level":"(?:error|fatal)"/;
 
 /** What a daemon holds when nobody uses its view. */
 interface Rest {
@@ -132,12 +131,7 @@ const coherence: Scene = {
       }
       const overflows = (await statusOf(view)).counters['overflows'] ?? 0;
       expect(overflows).toBeGreaterThanOrEqual(floods);
-      expect(
-        view
-          .output()
-          .split('\n')
-          .filter((line) => COMPLAINT.test(line)),
-      ).toEqual([]);
+      expect(complaintsOf(view)).toEqual([]);
       const summary = bounded(rests);
       await view.close();
       return `${round} rounds, ${changes} changes, ${looks} looks, 0 wrong, ${overflows} overflows, ${refused} ESTALE of moved directories; ${summary}`;
@@ -261,12 +255,7 @@ const failing: Scene = {
           rests.push(await rest(view, host));
         }
         expect(errors).toBeGreaterThan(0);
-        expect(
-          view
-            .output()
-            .split('\n')
-            .filter((line) => COMPLAINT.test(line)),
-        ).toEqual([]);
+        expect(complaintsOf(view)).toEqual([]);
         const summary = bounded(rests);
         await view.close();
         return `${cycles} cycles, ${errors} I/O errors, ${cycles * 20} callers killed; ${summary}`;
