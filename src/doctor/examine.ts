@@ -6,6 +6,7 @@ import { runCommand, shellWord } from '../container/command.js';
 import { loadAddon } from '../driver/fuse-native/addon.js';
 import { CAPABILITIES as FUSE_NATIVE } from '../driver/fuse-native.js';
 import { limitsOf } from '../driver/limits.js';
+import { sharesOf } from '../driver/source.js';
 import { ShiftfsError } from '../errors.js';
 import { EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, errnoName } from '../linux/errno.js';
 import { mountContaining, mountsBelow, readMounts } from '../linux/mountinfo.js';
@@ -238,6 +239,9 @@ function watchLimits(): Finding[] {
   ];
 }
 
+/** The default of --max-workers. */
+const WORKERS = 64;
+
 function descriptors(): Finding {
   const { hard } = descriptorLimits();
   const enough = 65_536;
@@ -247,7 +251,7 @@ function descriptors(): Finding {
     hard >= enough ? 'good' : 'limited',
     `at most ${hard} in a process`,
     `About ${Math.floor(hard / 2)} directories and files of the underlay stay open as long as containers know them; more are ` +
-      'opened anew when they are needed. As many files can be open in containers at one time.',
+      `opened anew when they are needed. About ${sharesOf(hard, WORKERS).held.total} files can be open in containers at one time.`,
     hard >= enough ? null : 'Raise the hard limit: ulimit -Hn, LimitNOFILE= of a unit, limits.conf(5).',
   );
 }
