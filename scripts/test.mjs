@@ -2,8 +2,9 @@
 // missing (Debian's as root, on Debian), checks format, lint and types, builds, and runs the suites one after another.
 //
 // Promises: a suite that cannot run is named with the reason, and has failed where CI is set; a suite without a single
-// test, a test skipped without a reason, and a check that does not pass are failures; the last line is `N passed, N failed`,
-// with `, N skipped` where tests said why they did not run; the exit status is 0 only with nothing failed.
+// test, a test skipped without a reason, and a check that does not pass are failures; what failed, if only once, is named
+// again at the end, with what it said; the last line is `N passed, N failed`, with `, N skipped` where tests said why they
+// did not run; the exit status is 0 only with nothing failed.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -106,6 +107,12 @@ async function runSuite(suite) {
   }
 }
 
+/** What a test said, for those who have only the end of the log. */
+const told = (what, { name, errors }) => [
+  `${what}: ${name}`,
+  ...errors.flatMap((text) => text.split('\n').map((line) => `  ${line}`)),
+];
+
 /** What is wrong with a report besides its failed tests. */
 function complaints({ status, passed, failed, skipped, errors }) {
   const found = [...errors];
@@ -166,7 +173,8 @@ for (const suite of suites) {
     .map(({ name, note }) => `skipped: ${name}: ${note}`);
   count(suite, report.passed, report.failed + wrong.length, report.skipped.length, (performance.now() - start) / 1000, [
     ...wrong.map((text) => `failed: ${text}`),
-    ...(report.repeated ?? []).map((name) => `passed when repeated: ${name}`),
+    ...(report.failures ?? []).flatMap((test) => told('failed', test)),
+    ...(report.repeated ?? []).flatMap((test) => told('passed when repeated', test)),
     ...reasons,
   ]);
 }

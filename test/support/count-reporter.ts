@@ -7,13 +7,21 @@ import type { Reporter, TestModule } from 'vitest/node';
 export interface CountReport {
   passed: number;
   failed: number;
+  /** Each failed test with the beginnings of its errors, the last try's last. */
+  failures: { name: string; errors: string[] }[];
   /** `note` is what the test gave as its reason, null when it gave none. */
   skipped: { name: string; note: string | null }[];
   /** What failed first and passed when repeated. */
-  repeated: string[];
+  repeated: { name: string; errors: string[] }[];
   /** What failed outside of tests: files that could not be loaded, hooks, errors that nobody handled. */
   errors: string[];
 }
+
+/** Enough of a message to know what failed where only the end of a log is left. */
+const begin = (message: string): string => message.split('\n').slice(0, 6).join('\n').slice(0, 600);
+const beginnings = (errors: readonly { readonly message: string }[] | undefined): string[] => [
+  ...new Set((errors ?? []).map(({ message }) => begin(message))),
+];
 
 export class CountReporter implements Reporter {
   private readonly file: string;
@@ -26,6 +34,7 @@ export class CountReporter implements Reporter {
     const report: CountReport = {
       passed: 0,
       failed: 0,
+      failures: [],
       skipped: [],
       repeated: [],
       errors: unhandled.map(({ message }) => message),
@@ -36,10 +45,13 @@ export class CountReporter implements Reporter {
         for (const error of suite.errors()) report.errors.push(`${suite.fullName}: ${error.message}`);
       for (const test of module.children.allTests()) {
         const result = test.result();
-        if (test.diagnostic()?.flaky) report.repeated.push(test.fullName);
+        const told = { name: test.fullName, errors: beginnings(result.errors) };
+        if (test.diagnostic()?.flaky) report.repeated.push(told);
         if (result.state === 'passed') report.passed++;
-        else if (result.state === 'failed') report.failed++;
-        else
+        else if (result.state === 'failed') {
+          report.failed++;
+          report.failures.push(told);
+        } else
           report.skipped.push({ name: test.fullName, note: result.state === 'skipped' ? (result.note ?? null) : null });
       }
     }
