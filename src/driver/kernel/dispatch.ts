@@ -94,12 +94,14 @@ import { AS_ANYBODY, Forwarded } from './forwarded.js';
 /** No process has this pid. */
 const NOBODY = new Int32Array([-1]);
 
-/** The request has no reply (FORGET), or none yet (a lock that is waited for). */
+/** The request has no reply (FORGET). */
 export const NO_REPLY = 1 << 30;
+/** Somebody else replies, later (a lock that is waited for). */
+export const TAKEN_OVER = NO_REPLY + 1;
 
 /** What of a thread's surroundings a request can need beside the file system. */
 export interface Surroundings {
-  /** Takes over a SETLKW that has to wait. NO_REPLY, or the errno to answer. */
+  /** Takes over a SETLKW that has to wait. TAKEN_OVER, or the errno to answer. */
   waitForLock(request: Request, handle: number, lock: LockRequest): number;
   /** An INTERRUPT for the request of this unique. */
   interrupt(uniqueLo: number, uniqueHi: number): void;
@@ -141,7 +143,7 @@ export class Dispatcher {
 
   /**
    * Serves a request whose reply struct may be written at `out`, where `room` bytes are free. Returns the length of the
-   * reply struct, a negative errno, or NO_REPLY.
+   * reply struct, a negative errno, NO_REPLY or TAKEN_OVER.
    */
   dispatch(request: Request, out: number, room: number): number {
     const { context } = this;

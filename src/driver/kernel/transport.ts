@@ -24,6 +24,8 @@ export interface Transport {
   readonly endErrno: number;
   /** Answers the request received last. 0, or -errno of the kernel. */
   reply(request: Request, error: number, length: number): number;
+  /** Ends the request received last, to which there is no reply. */
+  dismiss(): void;
   /** Makes sure that the reply has reached the kernel. */
   flush(): void;
 }
@@ -81,6 +83,9 @@ export class DeviceTransport implements Transport {
     const written = write(this.device, address + this.replyAt, OUT_HEADER.size + length);
     return Math.min(written, 0);
   }
+
+  /** Over once it is read. */
+  dismiss(): void {}
 
   flush(): void {}
 
@@ -206,6 +211,14 @@ export class RingTransport implements Transport {
   reply(_request: Request, error: number, length: number): number {
     this.commit(this.entry, error, length);
     return 0;
+  }
+
+  /**
+   * Here such a request, too, is over when it is committed, and its caller waits for that: a FORGET that the kernel sends
+   * for an entry of a READDIRPLUS that it cannot use (fs/fuse/readdir.c, fuse_force_forget) comes over the ring.
+   */
+  dismiss(): void {
+    this.commit(this.entry, 0, 0);
   }
 
   flush(): void {

@@ -44,7 +44,7 @@ import { pinToCore } from '../../linux/io-uring.js';
 import { Memory } from '../../linux/memory.js';
 import { close, ioctl, openat, write } from '../../linux/syscalls.js';
 import { countRequest, FIGURES_WORDS } from '../figures.js';
-import { Dispatcher, NO_REPLY, type Surroundings } from './dispatch.js';
+import { Dispatcher, NO_REPLY, type Surroundings, TAKEN_OVER } from './dispatch.js';
 import {
   CONTROL,
   HOLDING,
@@ -225,7 +225,7 @@ class Server implements Surroundings {
       return -ENOLCK;
     }
     this.wakeSupervisor();
-    return NO_REPLY;
+    return TAKEN_OVER;
   }
 
   locksDropped(): void {
@@ -326,7 +326,8 @@ class Server implements Surroundings {
       Atomics.store(workers, base + WORKER.state, IDLE);
       this.undo(result);
       this.releaseHeld();
-    } else if (result !== NO_REPLY) this.reply(result);
+    } else if (result === NO_REPLY) transport.dismiss();
+    else if (result !== TAKEN_OVER) this.reply(result);
     if (leases.granted) {
       transport.flush();
       leases.settle();
@@ -373,7 +374,7 @@ class Server implements Surroundings {
 
   /** Gives back what a reply that nobody got has handed out: lookups and handles. */
   private undo(result: number): void {
-    if (result < 0 || result === NO_REPLY) return;
+    if (result < 0 || result >= NO_REPLY) return;
     const { context } = this;
     const { opcode } = this.request;
     const opened = opcode === OP.OPEN || opcode === OP.CREATE || opcode === OP.TMPFILE;
@@ -465,7 +466,7 @@ class Server implements Surroundings {
 
   private trace(request: Described | null, result: number): void {
     const { opcode } = this.request;
-    const reply = result === NO_REPLY ? 'none' : describeReply(opcode, this.memory, this.transport.out, result);
+    const reply = result >= NO_REPLY ? 'none' : describeReply(opcode, this.memory, this.transport.out, result);
     post({ kind: 'log', level: 'trace', fields: { ...this.describe(), request, reply }, message: 'request' });
   }
 
