@@ -19,6 +19,16 @@ const native = {
   env: { FUSE_SHIFTFS_TEST_DRIVER: 'fuse-native', FUSE_SHIFTFS_TEST_MODES: 'strict' },
 };
 
+const road = (name: string): string => `test/support/requests-${name === 'uring' ? 'over-io-uring' : 'by-device'}.ts`;
+
+/** The other road of requests, put to the suites of the first. */
+const uring = {
+  include: ['conformance', 'ownership', 'kernel', 'coherence', 'regressions', 'robustness'].map(
+    (name) => `test/${name}/**/*.test.ts`,
+  ),
+  env: { FUSE_SHIFTFS_TEST_MODES: 'strict,lease-fanotify' },
+};
+
 export default defineConfig({
   test: {
     reporters: ['default', ...(reportFile === undefined ? [] : [new CountReporter(reportFile)])],
@@ -28,13 +38,14 @@ export default defineConfig({
       test: {
         name,
         include: [`test/${name}/**/*.test.ts`],
-        ...(name === 'unit' ? {} : { globalSetup: ['test/support/global.ts'] }),
+        ...(name === 'unit' ? {} : { globalSetup: ['test/support/global.ts', road(name)] }),
         pool: 'forks' as const,
         testTimeout: name === 'unit' ? 10_000 : 60_000,
         hookTimeout: 60_000,
         // On two shared cores a helper process may not run for seconds. What passes only when repeated is named at the end.
         retry: name === 'unit' ? 0 : 2,
         ...(name === 'native' ? native : {}),
+        ...(name === 'uring' ? uring : {}),
       },
     })),
   },

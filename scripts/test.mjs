@@ -1,7 +1,8 @@
 // `npm test`: everything that has to hold before a change goes in. Installs the packages that the suites use where they are
 // missing (Debian's as root, on Debian), checks format, lint and types, builds, and runs the suites one after another.
 //
-// Promises: a suite that cannot run is named with the reason, and has failed where CI is set; a suite without a single
+// Promises: a suite that cannot run is named with the reason, and has failed where CI is set (but for one that asks more of
+// the kernel than it has); a suite without a single
 // test, a test skipped without a reason, and a check that does not pass are failures; what failed, if only once, is named
 // again at the end, with what it said; the last line is `N passed, N failed`, with `, N skipped` where tests said why they
 // did not run; the exit status is 0 only with nothing failed.
@@ -77,6 +78,12 @@ function obstacle(suite) {
   if (programs.length > 0) return `missing programs: ${programs.join(', ')}`;
   const modules = missingModules(suite);
   return modules.length > 0 ? `missing npm packages: ${modules.join(', ')}` : null;
+}
+
+/** What the kernel would have to have, which no package adds: such a suite is left out, even where CI is set. */
+function missingFromKernel(suite) {
+  const { parameter } = SUITES[suite];
+  return parameter === undefined || existsSync(parameter) ? null : `this kernel has no ${parameter}`;
 }
 
 function runCheck(script) {
@@ -159,6 +166,11 @@ for (const script of ['format:check', 'lint', 'typecheck', 'build']) {
 }
 
 for (const suite of suites) {
+  const lacking = missingFromKernel(suite);
+  if (lacking !== null) {
+    lines.push(`${suite.padEnd(14)}left out: ${lacking}`);
+    continue;
+  }
   const reason = built ? obstacle(suite) : 'the build failed';
   if (reason !== null) {
     if (process.env.CI) count(suite, 0, 1, 0, 0, [`failed: left out: ${reason}`]);

@@ -142,6 +142,13 @@ describe('names', () => {
     ];
     expect(violations([...linked, host(file(2000, 2010, 'b', 'one')), host(file(2000, 2010, 'a', 'two'))])).toEqual([]);
     expect(violations([...linked, host(file(2000, 2010, 'b', 'one'))], 0)).not.toEqual([]);
+    const moved = [
+      host(set(100, 110, 'a', 'one')),
+      host({ o: 'move', s: 1000, e: 1010, dir: 'R', name: 'a', dir2: 'R', name2: 'b', how: 'rename' }),
+      view({ o: 'move', s: 1050, e: 1060, dir: 'R', name: 'a', dir2: 'R', name2: 'b', how: 'exchange' }),
+    ];
+    expect(violations([...moved, host(gone(2000, 2010, 'a')), host(file(2000, 2010, 'b', 'one'))])).toEqual([]);
+    expect(violations([...moved, host(gone(2000, 2010, 'a'))], 0)).not.toEqual([]);
   });
   test('a path below a directory that was moved', () => {
     const history = [

@@ -65,6 +65,9 @@ class FileHistory {
   }
 }
 
+/** Renames that do nothing, and succeed, where both names are of one inode (fs/namei.c, vfs_rename). */
+const SWAPS_NOTHING: ReadonlySet<Move['how']> = new Set(['rename', 'exchange']);
+
 type Move = Extract<Sided<Mutation>, { o: 'move' }>;
 
 const text = (value: NameValue): string => (value.k === 'none' ? NONE : `${value.k}:${value.id}`);
@@ -217,7 +220,7 @@ class History {
       const late = record.side === 'view' && bound > 0;
       if (record.how === 'rename' || record.how === 'noreplace') atName.add(NONE);
       const idle = (): boolean =>
-        late && record.how === 'rename' && [...believedFrom].some((each) => believedTo.has(each));
+        late && SWAPS_NOTHING.has(record.how) && [...believedFrom].some((each) => believedTo.has(each));
       const put = (register: Register<string>, values: Set<string>, believed: Set<string>): void => {
         const kills = (value: string): boolean => !values.has(value) && !idle();
         register.add(this.#write(record, values, kills, !late));

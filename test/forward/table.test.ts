@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { editingTools, editOnHost } from '../support/editors.js';
+import { IO_URING } from '../support/io-uring.js';
 import { runOk } from '../support/programs.js';
 import { makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { mountView, type View } from '../support/view.js';
@@ -75,8 +76,6 @@ const operations: readonly Operation[] = [
 let made = 0;
 /** A directory's name, another one when a test is repeated. */
 const fresh = (name: string): string => `${name.replaceAll(/[^a-z]/g, '-')}-${++made}`;
-
-const IO_URING = '/sys/module/fuse/parameters/enable_uring';
 
 interface Place {
   readonly name: string;
