@@ -26,7 +26,7 @@ const uring = {
   include: ['conformance', 'ownership', 'kernel', 'coherence', 'regressions', 'robustness'].map(
     (name) => `test/${name}/**/*.test.ts`,
   ),
-  env: { FUSE_SHIFTFS_TEST_MODES: 'strict,lease-fanotify' },
+  env: { FUSE_SHIFTFS_TEST_MODES: process.env['FUSE_SHIFTFS_TEST_MODES'] ?? 'strict,lease-fanotify' },
 };
 
 export default defineConfig({

@@ -1,7 +1,8 @@
 // `npm run coherence -- --minutes N`: the randomized coherence check by hand, for as long as wanted.
 //
 //   --minutes N        for each mode (fractions too); without it as short as in `npm test`
-//   --mode A,B         strict, lease-fanotify, lease-chokidar, ttl, idmapped, bindfs-ttl
+//   --mode A,B         strict, lease-fanotify, lease-forwarding, lease-chokidar, ttl, idmapped, bindfs-ttl
+//   --io-uring         with requests over io_uring instead of by the device
 //   --seed S           the seed of the first round, as an earlier run printed it
 //   --logs DIRECTORY   keep what every process did and saw, one JSON object a line (records.ts)
 
@@ -13,6 +14,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string' },
     mode: { type: 'string' },
+    'io-uring': { type: 'boolean', default: false },
     seed: { type: 'string' },
     logs: { type: 'string' },
   },
@@ -25,10 +27,11 @@ const environment = {
   FUSE_SHIFTFS_COHERENCE_LOGS: values.logs,
 };
 const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined));
+const project = values['io-uring'] ? 'uring' : 'coherence';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { status } = spawnSync(
   process.execPath,
-  [`${root}/node_modules/vitest/vitest.mjs`, 'run', '--project', 'coherence', 'random.test.ts'],
+  [`${root}/node_modules/vitest/vitest.mjs`, 'run', '--project', project, 'random.test.ts'],
   { cwd: root, stdio: 'inherit', env: { ...process.env, ...given } },
 );
 process.exitCode = status ?? 1;
