@@ -17,8 +17,9 @@ const TIMES_AT = ERRORS_AT + ERRORS;
 export const FIGURES_WORDS = TIMES_AT + OP_LIMIT * 2;
 
 /** Counts one request: `result` is -errno or not negative, `started` what performance.now() was. */
-export function countRequest(figures: Int32Array, opcode: number, result: number, started: number): void {
-  const micros = (performance.now() - started) * 1000;
+export function countRequest(figures: Int32Array, opcode: number, result: number, started: number): number {
+  const ended = performance.now();
+  const micros = (ended - started) * 1000;
   const bucket = Math.min(HISTOGRAM_BUCKETS - 1, micros < 1 ? 0 : 32 - Math.clz32(micros));
   const known = opcode < OP_LIMIT ? opcode : 0;
   figures[known * HISTOGRAM_BUCKETS + bucket]!++;
@@ -27,6 +28,7 @@ export function countRequest(figures: Int32Array, opcode: number, result: number
   figures[time] = low;
   if (low > 0xffffffff) figures[time + 1]!++;
   if (result < 0 && result > -ERRORS) figures[ERRORS_AT - result]!++;
+  return ended;
 }
 
 /** Adds up the blocks of `threads` threads. */

@@ -2,6 +2,7 @@
 // them when the view ends. It runs on the main thread, which never serves and never touches the view.
 
 import { closeSync, constants, openSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -46,6 +47,7 @@ import { call2, call6, close, NR, read, write } from '../linux/syscalls.js';
 import type { Driver, DriverCapabilities, EndReason, MountedView, ViewStatus } from './driver.js';
 import { summarizeFigures } from './figures.js';
 import {
+  COMPANION,
   CONTROL,
   createShared,
   KIND_DEVICE,
@@ -90,6 +92,9 @@ interface Coherent {
   readonly forward: ForwardShared | null;
 }
 
+/** The companion keeps one core awake: with more than two there is another idle one all the same. */
+const COMPANION_CORES = 2;
+
 class KernelView implements MountedView {
   readonly capabilities: DriverCapabilities = {
     callerIds: true,
@@ -120,6 +125,7 @@ class KernelView implements MountedView {
   /** What was asked for, or what there are descriptors for. */
   private maxWorkers = 0;
   private coherence: Coherent | null = null;
+  private readonly accompanied = availableParallelism() === COMPANION_CORES;
   private watcher: Worker | undefined;
   private helper: HelperProcess | undefined;
   private mounted = false;
@@ -164,6 +170,7 @@ class KernelView implements MountedView {
         options: fsOptions,
         ttl: this.seconds,
         trace: options.trace,
+        accompanied: this.accompanied,
         shared: this.shared!,
         coherence: this.coherence,
       };
@@ -520,6 +527,7 @@ class KernelView implements MountedView {
       if (message.kind === 'grow') void this.grow();
     });
     this.supervisor.on('error', (error) => this.fail(error));
+    if (this.accompanied) this.startCompanion();
     if (!this.overIoUring) {
       await Promise.all(Array.from({ length: this.workers }, () => this.startThread(KIND_DEVICE, [])));
       return;
@@ -534,6 +542,13 @@ class KernelView implements MountedView {
         return this.startThread(KIND_QUEUE, queues);
       }),
     );
+  }
+
+  private startCompanion(): void {
+    const companion = new Worker(fileURLToPath(new URL('./kernel/companion.js', import.meta.url)), {
+      workerData: { control: this.shared!.control },
+    });
+    companion.on('error', (error) => this.fail(error));
   }
 
   private growing = false;
@@ -613,8 +628,11 @@ class KernelView implements MountedView {
   }
 
   private end(errno: number): void {
-    Atomics.store(new Int32Array(this.shared!.control), CONTROL.ending, 1);
+    const control = new Int32Array(this.shared!.control);
+    Atomics.store(control, CONTROL.ending, 1);
     this.wakeSupervisor();
+    Atomics.store(control, CONTROL.companion, COMPANION.awake);
+    Atomics.notify(control, CONTROL.companion);
     // ENODEV: unmounted, and the last user is gone. ECONNABORTED (ABORT_ERROR): aborted through sysfs or umount -f.
     this.finish(errno === ENODEV ? { kind: 'unmounted' } : { kind: 'aborted' });
   }

@@ -159,10 +159,3 @@ export class IoUring {
     return true;
   }
 }
-
-/** Keeps the calling thread on one core. */
-export function pinToCore(core: number): number {
-  const memory = new Memory(128);
-  memory.u8[core >> 3] = 1 << (core & 7);
-  return call6(NR.sched_setaffinity, 0, 128, memory.address, 0, 0, 0);
-}

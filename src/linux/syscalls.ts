@@ -90,6 +90,8 @@ const x64 = {
   pidfd_open: 434,
   mount_setattr: 442,
   sched_setaffinity: 203,
+  sched_setattr: 314,
+  getcpu: 309,
   tgkill: 234,
 } as const;
 
@@ -160,6 +162,8 @@ const arm64: Readonly<Record<keyof typeof x64, number>> = {
   pidfd_open: 434,
   mount_setattr: 442,
   sched_setaffinity: 122,
+  sched_setattr: 274,
+  getcpu: 168,
   tgkill: 131,
 };
 

@@ -82,6 +82,23 @@ export const CONTROL = {
   retry: 5,
   /** 1 while a serving thread looks for requests without sleeping. */
   spinning: 6,
+  /** COMPANION: what the companion does (companion.ts). */
+  companion: 7,
+  /** Requests served, for the companion (wraps). */
+  beats: 8,
+  /** The core that the companion is to leave alone. */
+  busyCore: 9,
+} as const;
+
+/** Its name as a thread. */
+export const COMPANION_NAME = 'companion';
+
+export const COMPANION = {
+  /** Until it is woken. */
+  asleep: 0,
+  awake: 1,
+  /** It was in somebody's way, and is not to be woken. */
+  resting: 2,
 } as const;
 
 /** One lock that is waited for (SETLKW). Offsets in u32 words; start and end in f64 words after them. */
@@ -122,6 +139,8 @@ export interface WorkerData {
   /** Seconds for names and attributes when nothing is leased. */
   readonly ttl: number;
   readonly trace: boolean;
+  /** There is a companion (companion.ts). */
+  readonly accompanied: boolean;
   /** Nobody waits for this thread yet: it can become fast before it serves. */
   readonly warm: boolean;
   readonly shared: Shared;

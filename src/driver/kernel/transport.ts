@@ -9,6 +9,7 @@ import { EAGAIN, ECANCELED, EINTR, ENODEV, ENOENT, ENOTCONN } from '../../linux/
 import { IoUring } from '../../linux/io-uring.js';
 import type { Memory } from '../../linux/memory.js';
 import { fcntl, read, write } from '../../linux/syscalls.js';
+import { COMPANION, CONTROL } from './shared.js';
 
 /** Room for the largest request and for the largest reply: max_write and a header, in whole pages. */
 export const REQUEST_BYTES = MAX_WRITE + 8192;
@@ -114,29 +115,28 @@ export class DeviceTransport implements Transport {
 export class Spinner {
   /** How long to look, ms. */
   readonly limit = 0.06;
-  private readonly words: Int32Array;
-  private readonly at: number;
+  private readonly control: Int32Array;
   /** How well looking did lately, 0 to 16; below HOPELESS it is tried now and then only. */
   private luck = 8;
   private turns = 0;
 
   private readonly allowed: boolean;
 
-  /** The token of who may look is one word of shared memory. Not `allowed`: never look (requests come another way). */
-  constructor(words: Int32Array, at: number, allowed: boolean) {
-    this.words = words;
-    this.at = at;
+  /** The token of who may look is a word of `control`. Not `allowed`: never look (requests come another way). */
+  constructor(control: Int32Array, allowed: boolean) {
+    this.control = control;
     this.allowed = allowed;
   }
 
   take(): boolean {
-    if (!this.allowed) return false;
+    // With a companion, the caller wants this core.
+    if (!this.allowed || Atomics.load(this.control, CONTROL.companion) === COMPANION.awake) return false;
     if (this.luck < 4 && (++this.turns & 15) !== 0) return false;
-    return Atomics.compareExchange(this.words, this.at, 0, 1) === 0;
+    return Atomics.compareExchange(this.control, CONTROL.spinning, 0, 1) === 0;
   }
 
   done(found: boolean): void {
-    Atomics.store(this.words, this.at, 0);
+    Atomics.store(this.control, CONTROL.spinning, 0);
     this.luck = found ? Math.min(16, this.luck + 1) : Math.max(0, this.luck - 2);
   }
 }

@@ -40,12 +40,13 @@ import { type Described, describeArguments, describeReply } from '../../fuse/tra
 import { IdMap } from '../../idmap/map.js';
 import { AT_FDCWD, CLONE_FS, O_CLOEXEC, O_RDWR } from '../../linux/abi.js';
 import { EAGAIN, ECONNABORTED, EIO, ENODEV, ENOENT, ENOLCK, errnoName } from '../../linux/errno.js';
-import { pinToCore } from '../../linux/io-uring.js';
 import { Memory } from '../../linux/memory.js';
+import { currentCore, pinToCore } from '../../linux/scheduling.js';
 import { close, ioctl, openat, write } from '../../linux/syscalls.js';
 import { countRequest, FIGURES_WORDS } from '../figures.js';
 import { Dispatcher, NO_REPLY, type Surroundings, TAKEN_OVER } from './dispatch.js';
 import {
+  COMPANION,
   CONTROL,
   HOLDING,
   IDLE,
@@ -64,6 +65,10 @@ import { warmUp } from './warm-up.js';
 
 /** Where the transport's buffers begin: the first page after the scratch areas. */
 const TRANSPORT_AT = (SCRATCH_SIZE + 4095) & ~4095;
+
+/** Less than this between two requests, ms, and so many of them: it goes on like that. */
+const CLOSE = 0.1;
+const CLOSE_REQUESTS = 8;
 
 /** A request that came by the device is answered there. */
 const NOT_PARKED = { ring: 0, entry: 0 } as const;
@@ -88,6 +93,9 @@ class Server implements Surroundings {
   private readonly figures: Int32Array;
   private readonly device: number;
   private readonly handleOffsets = handleOffsets();
+  /** When the last request was done, and how many in a row have followed closely (performance.now(), ms). */
+  private lastEnd = 0;
+  private close = 0;
   private readonly aliases = new Aliases(data.shared.aliases);
 
   constructor() {
@@ -102,7 +110,7 @@ class Server implements Surroundings {
     this.device = this.cloneDevice();
     if (data.kind === KIND_DEVICE) {
       const alone = (agreed.flags2 & INIT2.OVER_IO_URING) === 0;
-      const spinner = new Spinner(new Int32Array(shared.control), CONTROL.spinning, alone);
+      const spinner = new Spinner(new Int32Array(shared.control), alone);
       this.transport = new DeviceTransport(this.memory, at, this.device, spinner);
     } else {
       if (data.kind === KIND_QUEUE) pinToCore(data.queues[0]!);
@@ -333,7 +341,26 @@ class Server implements Surroundings {
       leases.settle();
     }
     Atomics.add(workers, base + WORKER.served, 1);
-    countRequest(this.figures, request.opcode, result, started);
+    const ended = countRequest(this.figures, request.opcode, result, started);
+    if (data.accompanied) this.beat(started);
+    this.lastEnd = ended;
+  }
+
+  /** Wakes the companion when requests follow each other closely. */
+  private beat(started: number): void {
+    const { control } = this;
+    Atomics.add(control, CONTROL.beats, 1);
+    this.close = started - this.lastEnd < CLOSE ? this.close + 1 : 0;
+    if (this.close < CLOSE_REQUESTS || Atomics.load(control, CONTROL.companion) !== COMPANION.asleep) return;
+    this.close = 0;
+    Atomics.store(
+      control,
+      CONTROL.busyCore,
+      data.kind === KIND_QUEUE ? data.queues[0]! : currentCore(this.memory, AT_ARGUMENT),
+    );
+    if (Atomics.compareExchange(control, CONTROL.companion, COMPANION.asleep, COMPANION.awake) !== COMPANION.asleep)
+      return;
+    Atomics.notify(control, CONTROL.companion);
   }
 
   private reply(result: number): void {
