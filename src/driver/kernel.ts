@@ -52,7 +52,7 @@ import {
   createShared,
   KIND_DEVICE,
   KIND_QUEUE,
-  KIND_ROVER,
+  KIND_SPARE,
   type Shared,
   type ThreadMessage,
   WORKER,
@@ -70,8 +70,8 @@ const HANDLE_CAPACITY = 1 << 20;
 const NAME_BYTES = 512 << 20;
 /** Serving threads that there are more with a helper: some may be waiting for what it holds, and it for an answer. */
 const WAITING_FOR_HELPER = 2;
-/** With more cores than this, a thread answers for several queues of FUSE over io_uring. */
-const QUEUE_THREADS_MAX = 8;
+/** Each core's queue of FUSE over io_uring takes a thread, of 8 MB: with more cores, requests come by the device. */
+const QUEUES_MAX = 32;
 
 export const kernelDriver: Driver = {
   name: 'kernel',
@@ -119,7 +119,7 @@ class KernelView implements MountedView {
   private shared: Shared | undefined;
   private nodes: NodeTable | undefined;
   private handles: HandleTable | undefined;
-  private workerData: Omit<WorkerData, 'index' | 'kind' | 'queues' | 'warm'> | undefined;
+  private workerData: Omit<WorkerData, 'index' | 'kind' | 'queue' | 'warm'> | undefined;
   private agreed: Negotiated | undefined;
   private descriptorBudget = 0;
   /** What was asked for, or what there are descriptors for. */
@@ -164,6 +164,7 @@ class KernelView implements MountedView {
         );
       }
       this.workerData = {
+        mountpoint: options.mountpoint,
         device,
         agreed: this.agreed,
         map: options.map,
@@ -524,24 +525,17 @@ class KernelView implements MountedView {
       workerData: { shared: this.shared, maxWorkers: this.maxWorkers },
     });
     this.supervisor.on('message', (message: ThreadMessage) => {
-      if (message.kind === 'grow') void this.grow();
+      if (message.kind === 'grow') void this.grow(message.queue);
     });
     this.supervisor.on('error', (error) => this.fail(error));
     if (this.accompanied) this.startCompanion();
     if (!this.overIoUring) {
-      await Promise.all(Array.from({ length: this.workers }, () => this.startThread(KIND_DEVICE, [])));
+      await Promise.all(Array.from({ length: this.workers }, () => this.startThread(KIND_DEVICE, -1)));
       return;
     }
     // FORGET, INTERRUPT and what comes before the queues are there arrive by the device.
-    await this.startThread(KIND_DEVICE, []);
-    const cores = possibleCores();
-    const threads = Math.min(cores, QUEUE_THREADS_MAX, this.maxWorkers - 1);
-    await Promise.all(
-      Array.from({ length: threads }, (_, thread) => {
-        const queues = Array.from({ length: cores }, (_, core) => core).filter((core) => core % threads === thread);
-        return this.startThread(KIND_QUEUE, queues);
-      }),
-    );
+    await this.startThread(KIND_DEVICE, -1);
+    await Promise.all(Array.from({ length: possibleCores() }, (_, core) => this.startThread(KIND_QUEUE, core)));
   }
 
   private startCompanion(): void {
@@ -572,7 +566,16 @@ class KernelView implements MountedView {
     const { options, log } = this;
     if (options.ioUring === 'off') return false;
     const remote = context.devices.has(context.nodes.device(ROOT_SLOT), DEVICE_UNWATCHABLE);
-    if (options.ioUring === 'auto') return !remote && uringParameter() === 'Y';
+    const cores = possibleCores();
+    const threadsSuffice = cores <= QUEUES_MAX && cores < this.maxWorkers;
+    if (options.ioUring === 'auto') return !remote && threadsSuffice && uringParameter() === 'Y';
+    if (!threadsSuffice) {
+      throw new ShiftfsError(
+        'UNSUPPORTED',
+        `FUSE over io_uring takes a thread for each of ${cores} cores, and there may be ${Math.min(QUEUES_MAX, this.maxWorkers - 1)}`,
+        'Use --io-uring auto.',
+      );
+    }
     if (uringParameter() === 'N' && enableUring()) {
       log.info('FUSE over io_uring was off, and is switched on for this machine until it boots again');
     }
@@ -584,29 +587,33 @@ class KernelView implements MountedView {
     );
   }
 
-  /** Twice as many threads: all that there are have been stuck for a while. */
-  private async grow(): Promise<void> {
+  /** Twice as many threads for a queue, or for the device (-1): all that there are have been stuck for a while. */
+  private async grow(queue: number): Promise<void> {
     if (this.growing) return;
     this.growing = true;
-    const { overIoUring } = this;
-    const wanted = overIoUring ? 1 : this.threads.length;
-    const more = Math.min(wanted, this.maxWorkers - this.threads.length);
-    this.log.debug({ threads: this.threads.length, more }, 'serving threads are stuck in the underlay');
-    const queues = overIoUring ? Array.from({ length: possibleCores() }, (_, core) => core) : [];
-    const kind = overIoUring ? KIND_ROVER : KIND_DEVICE;
+    const there = this.threadsOf(queue);
+    const more = Math.min(there, this.maxWorkers - this.threads.length);
+    this.log.debug({ queue, threads: there, more }, 'serving threads are stuck in the underlay');
     // A thread cannot give cached descriptors back before it runs.
     this.nodes!.evict(more * DESCRIPTORS_A_THREAD);
     try {
-      await Promise.all(Array.from({ length: more }, () => this.startThread(kind, queues)));
+      await Promise.all(
+        Array.from({ length: more }, () => this.startThread(queue < 0 ? KIND_DEVICE : KIND_SPARE, queue)),
+      );
     } catch (error) {
       this.log.warn({ err: error }, 'cannot start more serving threads');
     }
     this.growing = false;
   }
 
-  private startThread(kind: WorkerData['kind'], queues: readonly number[]): Promise<void> {
+  private threadsOf(queue: number): number {
+    const workers = new Int32Array(this.shared!.workers);
+    return this.threads.filter((_, index) => workers[index * WORKER.words + WORKER.queue] === queue + 1).length;
+  }
+
+  private startThread(kind: WorkerData['kind'], queue: number): Promise<void> {
     const index = this.threads.length;
-    const data: WorkerData = { ...this.workerData!, index, kind, queues, warm: !this.growing };
+    const data: WorkerData = { ...this.workerData!, index, kind, queue, warm: !this.growing };
     const thread = new Worker(fileURLToPath(new URL('./kernel/worker.js', import.meta.url)), { workerData: data });
     this.threads.push(thread);
     let serving = false;

@@ -2,16 +2,21 @@
 // submit and to wait. Layouts from include/uapi/linux/io_uring.h.
 
 import koffi from 'koffi';
+import { AT_FDCWD } from './abi.js';
 import { Memory } from './memory.js';
-import { call6, close, NR } from './syscalls.js';
+import { call4, call6, close, NR } from './syscalls.js';
 
 const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 const IORING_SETUP_SQE128 = 1 << 10;
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
 const IORING_ENTER_GETEVENTS = 1;
+const IORING_OP_STATX = 21;
 const IORING_OP_MSG_RING = 40;
 const IORING_OP_URING_CMD = 46;
+/** struct io_uring_sqe: its flags are the second byte. */
+const IOSQE_ASYNC = 1 << (4 + 8);
+const IORING_REGISTER_IOWQ_AFF = 17;
 const IORING_OFF_SQES = 0x10000000;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED_POPULATE = 0x8001;
@@ -101,6 +106,33 @@ export class IoUring {
     sqes[at + 14] = commitLo;
     sqes[at + 15] = commitHi;
     sqes[at + 16] = queue;
+    rings[this.sqArray + index] = index;
+    Atomics.store(rings, this.sqTail, tail + 1);
+    this.queued++;
+  }
+
+  /**
+   * Queues a statx(2) that a thread of the kernel does, on one core (Linux 5.14), while this one goes on. `path` and `buffer` are
+   * addresses.
+   */
+  statxElsewhere(path: number, flags: number, mask: number, buffer: number, userData: number, core: number): void {
+    const cores = new Memory(128);
+    cores.u8[core >> 3] = 1 << (core & 7);
+    call4(NR.io_uring_register, this.fd, IORING_REGISTER_IOWQ_AFF, cores.address, 128);
+    const { rings, sqes } = this;
+    const tail = rings[this.sqTail]!;
+    const index = tail & this.sqMask;
+    const at = index * SQE_WORDS;
+    sqes.fill(0, at, at + SQE_WORDS);
+    sqes[at] = IORING_OP_STATX | IOSQE_ASYNC;
+    sqes[at + 1] = AT_FDCWD;
+    sqes[at + 2] = buffer | 0;
+    sqes[at + 3] = Math.floor(buffer / 4294967296);
+    sqes[at + 4] = path | 0;
+    sqes[at + 5] = Math.floor(path / 4294967296);
+    sqes[at + 6] = mask;
+    sqes[at + 7] = flags;
+    sqes[at + 8] = userData;
     rings[this.sqArray + index] = index;
     Atomics.store(rings, this.sqTail, tail + 1);
     this.queued++;

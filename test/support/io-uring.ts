@@ -6,6 +6,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 /** Not there: the kernel has none (before Linux 6.14), and all requests come by the device. */
 export const IO_URING = '/sys/module/fuse/parameters/enable_uring';
 
+/** Whether views get their requests over io_uring where nobody says otherwise. */
+export const isIoUringOn = (): boolean => existsSync(IO_URING) && readFileSync(IO_URING, 'latin1').trim() === 'Y';
+
 let found: string | undefined;
 
 export function switchIoUring(on: boolean): void {

@@ -41,21 +41,23 @@ export const WORKER = {
   nodeHi: 12,
   targetLo: 13,
   targetHi: 14,
-  /** KIND_DEVICE, KIND_QUEUE or KIND_ROVER. */
+  /** KIND_DEVICE, KIND_QUEUE or KIND_SPARE. */
   kind: 10,
   /** The handles the request works on; 0 for none. Once ANSWERED, they are held. */
   handleLo: 15,
   handleHi: 16,
   secondLo: 17,
   secondHi: 18,
+  /** The queue of FUSE over io_uring that it has an entry in, plus 1; 0 on the device. */
+  queue: 19,
 } as const;
 
 /** Reads the device. With FUSE over io_uring, one of these is there for what still comes that way. */
 export const KIND_DEVICE = 1;
-/** Answers for the queue of one core (or several), over io_uring. */
+/** Answers for the queue of one core, over io_uring, and stays on that core. */
 export const KIND_QUEUE = 2;
-/** Takes requests of any queue whose own thread is stuck. */
-export const KIND_ROVER = 3;
+/** Answers for a queue whose own thread is stuck. */
+export const KIND_SPARE = 3;
 
 export const IDLE = 0;
 export const SERVING = 1;
@@ -128,9 +130,14 @@ export const WAIT = {
 /** Everything a serving thread is given. */
 export interface WorkerData {
   readonly index: number;
-  readonly kind: typeof KIND_DEVICE | typeof KIND_QUEUE | typeof KIND_ROVER;
-  /** Queues of FUSE over io_uring that this thread has entries in; the first is also the core it is kept on. */
-  readonly queues: readonly number[];
+  readonly kind: typeof KIND_DEVICE | typeof KIND_QUEUE | typeof KIND_SPARE;
+  /**
+   * The queue of FUSE over io_uring that this thread has its entry in, -1 on the device. One and no more: the kernel gives
+   * requests to any entry that is free, and one of a thread that is stuck with another entry's request would never be served.
+   */
+  readonly queue: number;
+  /** Absolute; for KIND_SPARE alone. */
+  readonly mountpoint: string;
   /** The mount's first descriptor of /dev/fuse; each thread clones it. */
   readonly device: number;
   readonly agreed: Negotiated;
@@ -184,7 +191,8 @@ export function createShared(
 /** Messages of a serving thread or the supervisor to the main thread. */
 export type ThreadMessage =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'grow' }
+  /** All threads of a queue (-1: of the device) are stuck. */
+  | { readonly kind: 'grow'; readonly queue: number }
   /** A directory is to be watched, or not any more (chokidar). */
   | { readonly kind: 'arm' | 'disarm'; readonly slot: number; readonly generation: number }
   | { readonly kind: 'ended'; readonly errno: number }

@@ -25,8 +25,6 @@ import {
   CONTROL,
   HOLDING,
   KIND_DEVICE,
-  KIND_QUEUE,
-  KIND_ROVER,
   SERVING,
   type Shared,
   STATE_MASK,
@@ -67,6 +65,9 @@ class Supervisor {
   private readonly handles = new HandleTable(shared.handles);
   /** `served` of each thread at the last look. */
   private readonly seen = new Int32Array(maxWorkers).fill(-1);
+  /** Threads of the device, then of each queue: how many there are, and how many of them are stuck. */
+  private readonly there = new Int32Array(maxWorkers + 1);
+  private readonly stuck = new Int32Array(maxWorkers + 1);
   /** For answers to requests that came over io_uring; made when the first one is due. */
   private ring: IoUring | undefined;
   private quiet = 0;
@@ -80,7 +81,7 @@ class Supervisor {
     while (Atomics.load(this.control, CONTROL.ending) === 0) {
       const woken = Atomics.load(this.control, CONTROL.wake);
       const { busy, helpWanted } = this.lookAtWorkers();
-      if (helpWanted) this.post({ kind: 'grow' });
+      if (helpWanted !== null) this.post({ kind: 'grow', queue: helpWanted });
       this.retryLocks();
       if (this.locks.watched > 0) this.locks.reap((pid) => call2(SYS_KILL, pid, 0) !== -ESRCH);
       this.sweepDescriptors();
@@ -121,36 +122,34 @@ class Supervisor {
     return false;
   }
 
-  /**
-   * Whether any thread serves, and whether more are wanted: on the device when all are stuck, over io_uring when one is
-   * (nobody else has its queue) and no rover is free.
-   */
-  private lookAtWorkers(): { busy: boolean; helpWanted: boolean } {
+  /** Whether any thread serves, and where more are wanted as all are stuck: -1 on the device, else a queue of io_uring. */
+  private lookAtWorkers(): { busy: boolean; helpWanted: number | null } {
+    const { there, stuck } = this;
     let busy = false;
     let alive = 0;
-    const there = [0, 0, 0, 0];
-    const stuck = [0, 0, 0, 0];
+    there.fill(0);
+    stuck.fill(0);
     for (let i = 0; i < maxWorkers; i++) {
       const base = i * WORKER.words;
       if (Atomics.load(this.workers, base + WORKER.alive) !== 1) continue;
       alive++;
-      const kind = this.workers[base + WORKER.kind]!;
-      there[kind]!++;
+      const queue = this.workers[base + WORKER.queue]!;
+      there[queue]!++;
       const served = Atomics.load(this.workers, base + WORKER.served);
       const serving = Atomics.load(this.workers, base + WORKER.state) !== 0;
       if (served !== this.seen[i]) busy = true;
       else if (serving) {
         busy = true;
-        stuck[kind]!++;
+        stuck[queue]!++;
         if (Atomics.load(this.workers, base + WORKER.interrupted) === 1) this.releaseCaller(base);
       }
       this.seen[i] = served;
     }
-    const deviceFull = stuck[KIND_DEVICE] === there[KIND_DEVICE];
+    const deviceFull = stuck[0] === there[0];
     if (alive === maxWorkers && deviceFull && ++this.deaf % DEAF_TICKS === 0) this.releaseUnheard();
-    if (alive === maxWorkers || alive === 0) return { busy, helpWanted: false };
-    const queueStuck = stuck[KIND_QUEUE]! > 0 && stuck[KIND_ROVER] === there[KIND_ROVER];
-    return { busy, helpWanted: deviceFull || queueStuck };
+    if (alive === maxWorkers) return { busy, helpWanted: null };
+    const full = there.findIndex((threads, queue) => threads > 0 && stuck[queue] === threads);
+    return { busy, helpWanted: full < 0 ? null : full - 1 };
   }
 
   /** No thread is left that could read an INTERRUPT: who is being killed is found by looking at all. */

@@ -5,8 +5,10 @@ import { performance } from 'node:perf_hooks';
 import { MAX_WRITE } from '../../fuse/init.js';
 import { FUSE_URING, OUT_HEADER, URING_HEADER } from '../../fuse/protocol.js';
 import type { Request } from '../../fuse/request.js';
+import { STATX_BASIC_STATS } from '../../linux/abi.js';
 import { EAGAIN, ECANCELED, EINTR, ENODEV, ENOENT, ENOTCONN } from '../../linux/errno.js';
 import { IoUring } from '../../linux/io-uring.js';
+import { STATX } from '../../linux/layout.js';
 import type { Memory } from '../../linux/memory.js';
 import { fcntl, read, write } from '../../linux/syscalls.js';
 import { COMPANION, CONTROL } from './shared.js';
@@ -141,20 +143,27 @@ export class Spinner {
   }
 }
 
+const PATH_MAX = 4096;
 /** Room that one entry of a queue takes in memory: its header block and vectors in a page of their own, its payload. */
 const ENTRY_HEADER = 4096;
 const ENTRY_PAYLOAD = MAX_WRITE + 4096;
 const ENTRY_BYTES = ENTRY_HEADER + ENTRY_PAYLOAD;
 /** Where the two struct iovec of an entry lie in its first page. */
 const VECTORS = 512;
-/** Entries one thread may have: its queues', and one more for each request that waits for a lock. */
+/** Entries one thread may have: one for the next request, and one for each that waits for a lock. */
 const ENTRIES_MAX = 64;
-export const RING_BYTES = ENTRIES_MAX * ENTRY_BYTES;
+/** For the path and the answer of `provoke`. */
+const PROVOKING_BYTES = PATH_MAX + STATX.size;
+export const RING_BYTES = ENTRIES_MAX * ENTRY_BYTES + PROVOKING_BYTES;
 /** In the user data of a completion: it was posted by the supervisor, to answer the entry's request. */
 export const ANSWER_LATER = 1 << 20;
+/** The same: what `provoke` asked for has been answered. */
+const PROVOKED = 1 << 21;
+/** include/uapi/linux/fcntl.h: statx(2) asks the file system. */
+const AT_STATX_FORCE_SYNC = 0x2000;
 
 /**
- * Requests and replies by FUSE over io_uring (Linux 6.14): one entry in the queue of each core this thread answers for.
+ * Requests and replies by FUSE over io_uring (Linux 6.14): one entry in the queue of one core.
  * Committing a reply and waiting for the next request is one system call, on the caller's core.
  */
 export class RingTransport implements Transport {
@@ -165,18 +174,19 @@ export class RingTransport implements Transport {
   private readonly device: number;
   private readonly at: number;
   private readonly ring: IoUring;
-  /** The queue of each entry. */
-  private readonly queueOf: number[] = [];
+  private readonly queue: number;
+  private entries = 0;
   /** Entry of the request being served. */
   private entry = 0;
 
   /** `at` is page-aligned room for RING_BYTES, untouched until an entry is used. */
-  constructor(memory: Memory, at: number, device: number, queues: readonly number[]) {
+  constructor(memory: Memory, at: number, device: number, queue: number) {
     this.memory = memory;
     this.device = device;
     this.at = at;
     this.ring = new IoUring(ENTRIES_MAX);
-    for (const queue of queues) this.addEntry(queue);
+    this.queue = queue;
+    this.addEntry();
     // Registered at once, so that the kernel knows of every queue before the mount is announced.
     this.ring.flush();
   }
@@ -190,6 +200,7 @@ export class RingTransport implements Transport {
         return ENDED;
       }
       const { result, userData } = this.ring;
+      if (userData === PROVOKED) continue;
       if ((userData & ANSWER_LATER) !== 0) {
         this.commit(userData & ~ANSWER_LATER, -result, 0);
         continue;
@@ -230,14 +241,34 @@ export class RingTransport implements Transport {
    * place. Null when there are too many.
    */
   park(): { readonly ring: number; readonly entry: number } | null {
-    if (this.queueOf.length >= ENTRIES_MAX) return null;
-    this.addEntry(this.queueOf[this.entry]!);
+    if (this.entries >= ENTRIES_MAX) return null;
+    this.addEntry();
     return { ring: this.ring.fd, entry: this.entry };
   }
 
-  private addEntry(queue: number): void {
+  /**
+   * Makes sure that requests which wait in the queue are served. The kernel gives a new entry only what comes after it; what
+   * waits already goes to whoever commits a request (fs/fuse/dev_uring.c, fuse_uring_do_register and
+   * fuse_uring_commit_fetch). So a thread of the kernel asks for the attributes of the view's root, on the queue's core.
+   */
+  provoke(mountpoint: string, core: number): void {
     const { memory } = this;
-    const entry = this.queueOf.push(queue) - 1;
+    const room = this.at + ENTRIES_MAX * ENTRY_BYTES;
+    const path = memory.setString(room, mountpoint);
+    this.ring.statxElsewhere(
+      path,
+      AT_STATX_FORCE_SYNC,
+      STATX_BASIC_STATS,
+      memory.address + room + PATH_MAX,
+      PROVOKED,
+      core,
+    );
+    this.ring.flush();
+  }
+
+  private addEntry(): void {
+    const { memory, queue } = this;
+    const entry = this.entries++;
     const vectors = this.headerOf(entry) + VECTORS;
     memory.setU64(vectors, memory.address + this.headerOf(entry));
     memory.setU64(vectors + 8, URING_HEADER.size);
@@ -257,17 +288,7 @@ export class RingTransport implements Transport {
     u32[word] = OUT_HEADER.size + length;
     i32[word + 1] = error;
     u32[(header + URING_HEADER.payload_sz) >> 2] = length;
-    this.ring.command(
-      this.device,
-      FUSE_URING.COMMIT_AND_FETCH,
-      0,
-      0,
-      entry,
-      0,
-      commitLo,
-      commitHi,
-      this.queueOf[entry]!,
-    );
+    this.ring.command(this.device, FUSE_URING.COMMIT_AND_FETCH, 0, 0, entry, 0, commitLo, commitHi, this.queue);
   }
 
   private headerOf(entry: number): number {

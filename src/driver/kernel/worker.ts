@@ -52,6 +52,7 @@ import {
   IDLE,
   KIND_DEVICE,
   KIND_QUEUE,
+  KIND_SPARE,
   SERVING,
   STATE_BITS,
   STATE_MASK,
@@ -113,8 +114,10 @@ class Server implements Surroundings {
       const spinner = new Spinner(new Int32Array(shared.control), alone);
       this.transport = new DeviceTransport(this.memory, at, this.device, spinner);
     } else {
-      if (data.kind === KIND_QUEUE) pinToCore(data.queues[0]!);
-      this.transport = new RingTransport(this.memory, at, this.device, data.queues);
+      // Callers use the queue of the core they run on.
+      pinToCore(data.queue);
+      this.transport = new RingTransport(this.memory, at, this.device, data.queue);
+      if (data.kind === KIND_SPARE) this.transport.provoke(data.mountpoint, data.queue);
     }
     const closeLater = (fd: number): void => {
       close(fd);
@@ -149,6 +152,7 @@ class Server implements Surroundings {
     this.figures = new Int32Array(shared.figures, data.index * FIGURES_WORDS * 4, FIGURES_WORDS);
     this.workers[this.base + WORKER.device] = this.device;
     this.workers[this.base + WORKER.kind] = data.kind;
+    this.workers[this.base + WORKER.queue] = data.queue + 1;
     Atomics.store(this.workers, this.base + WORKER.alive, 1);
   }
 
@@ -356,7 +360,7 @@ class Server implements Surroundings {
     Atomics.store(
       control,
       CONTROL.busyCore,
-      data.kind === KIND_QUEUE ? data.queues[0]! : currentCore(this.memory, AT_ARGUMENT),
+      data.kind === KIND_QUEUE ? data.queue : currentCore(this.memory, AT_ARGUMENT),
     );
     if (Atomics.compareExchange(control, CONTROL.companion, COMPANION.asleep, COMPANION.awake) !== COMPANION.asleep)
       return;
