@@ -8,6 +8,7 @@ import { HandleTable } from '../filesystem/handle-table.js';
 import { Held } from '../filesystem/held.js';
 import { LockTable } from '../filesystem/lock-table.js';
 import { NodeTable } from '../filesystem/node-table.js';
+import { BackingFiles } from '../fuse/backing.js';
 import { IdMap } from '../idmap/map.js';
 import { CLONE_FS } from '../linux/abi.js';
 import type { Memory } from '../linux/memory.js';
@@ -47,9 +48,10 @@ export function startWatching(
     close(fd);
   };
   const held = new Held(shared.held);
+  const backing = new BackingFiles(() => device);
   const context = new Context({
     memory,
-    nodes: new NodeTable(shared.nodes, closeDescriptor),
+    nodes: new NodeTable(shared.nodes, closeDescriptor, (id) => backing.close(id)),
     handles: new HandleTable(shared.handles),
     locks: new LockTable(shared.locks, held, closeDescriptor),
     held,

@@ -33,6 +33,7 @@ import { createNodeTable, NodeTable, ROOT_SLOT } from '../filesystem/node-table.
 import { initializeRoot } from '../filesystem/resolve.js';
 import { HelperProcess } from '../forward/helper.js';
 import { createForwardShared, type ForwardShared } from '../forward/jobs.js';
+import { BackingFiles } from '../fuse/backing.js';
 import { featureNames, type InitWishes, MAX_WRITE, type Negotiated, negotiate, writeInitOut } from '../fuse/init.js';
 import { argumentSizes, IN_HEADER, INIT_OUT, INIT2, OP, OUT_HEADER } from '../fuse/protocol.js';
 import { Request } from '../fuse/request.js';
@@ -268,7 +269,8 @@ class KernelView implements MountedView {
     const closeDescriptor = (fd: number): void => {
       close(fd);
     };
-    this.nodes = new NodeTable(this.shared.nodes, closeDescriptor);
+    const backing = new BackingFiles(() => this.workerData!.device);
+    this.nodes = new NodeTable(this.shared.nodes, closeDescriptor, (id) => backing.close(id));
     this.handles = new HandleTable(this.shared.handles);
     // /proc/self/fd is the working directory of serving threads; for the root, the main thread's own serves.
     process.chdir('/proc/self/fd');
@@ -522,7 +524,7 @@ class KernelView implements MountedView {
 
   private async startThreads(): Promise<void> {
     this.supervisor = new Worker(fileURLToPath(new URL('./kernel/supervisor.js', import.meta.url)), {
-      workerData: { shared: this.shared, maxWorkers: this.maxWorkers },
+      workerData: { shared: this.shared, maxWorkers: this.maxWorkers, device: this.workerData!.device },
     });
     this.supervisor.on('message', (message: ThreadMessage) => {
       if (message.kind === 'grow') void this.grow(message.queue);

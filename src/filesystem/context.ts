@@ -45,11 +45,10 @@ export interface FileSystemOptions {
   readonly uncached: boolean;
 }
 
-/** Registers backing files for passthrough; a driver without it gives null. */
+/** Registers backing files for passthrough; a driver without it gives null. The node table closes them. */
 export interface BackingRegistry {
   /** An id above 0, or -errno. */
   open(fd: number): number;
-  close(id: number): void;
 }
 
 /**

@@ -116,8 +116,9 @@ function openHandle(context: Context, slot: number, fd: number, flags: number): 
       return -ENFILE;
     }
     nodes.setHolder(slot, holder);
-    id = NOT_PASSED;
-    if (backing !== null && !devices.has(device, DEVICE_NO_PASSTHROUGH)) {
+    // One that is left from the last open will do: the kernel opens it anew, as it is asked to, for each open of the view.
+    if (id <= 0) id = NOT_PASSED;
+    if (id === NOT_PASSED && backing !== null && !devices.has(device, DEVICE_NO_PASSTHROUGH)) {
       context.credentials.serve();
       id = backing.open(fd);
       if (id <= 0) {
@@ -160,16 +161,13 @@ function openHandle(context: Context, slot: number, fd: number, flags: number): 
 
 /** Counts one open of a node less, without its pin. */
 function closeNode(context: Context, slot: number): void {
-  const { nodes, backing, held } = context;
+  const { nodes, held } = context;
   nodes.lockNode(slot);
-  let id = 0;
   if (nodes.addOpen(slot, -1) === 1) {
     held.give(nodes.holder(slot), 1);
-    id = nodes.backing(slot);
-    nodes.setBacking(slot, 0);
+    if (nodes.backing(slot) < 0) nodes.setBacking(slot, 0);
   }
   nodes.unlockNode(slot);
-  if (id > 0) backing?.close(id);
 }
 
 /**

@@ -28,7 +28,7 @@ const IDENTITY = 9;
 const IDENTITY_WORDS = 8;
 const VERSION = 17;
 const OPENS = 18;
-/** Id of the registered backing file (regular files). */
+/** Id of the registered backing file (regular files): lives as long as the descriptor. */
 const BACKING = 19;
 /** Place in the ring of descriptors, when NODE_IN_RING. */
 const PLACE = 20;
@@ -175,11 +175,16 @@ export class NodeTable {
   private readonly nameBytes: Uint8Array;
   private readonly mask: number;
   private readonly closeDescriptor: (fd: number) => void;
+  private readonly closeBacking: (id: number) => void;
   /** Told of each node that this thread frees, just before. Set by the thread's `Context`. */
   onFree: (slot: number) => void = () => {};
 
-  /** `closeDescriptor` is given each descriptor the table lets go. */
-  constructor(shared: NodeTableShared, closeDescriptor: (fd: number) => void) {
+  /** `closeDescriptor` is given each descriptor the table lets go, `closeBacking` each registered backing file. */
+  constructor(
+    shared: NodeTableShared,
+    closeDescriptor: (fd: number) => void,
+    closeBacking: (id: number) => void = () => {},
+  ) {
     this.shared = shared;
     this.header = new Int32Array(shared.header);
     this.words = new Int32Array(shared.nodes);
@@ -190,6 +195,7 @@ export class NodeTable {
     this.nameBytes = new Uint8Array(shared.names);
     this.mask = shared.buckets - 1;
     this.closeDescriptor = closeDescriptor;
+    this.closeBacking = closeBacking;
   }
 
   /** Makes the root node, once, before any thread serves. Its nodeid is 1 (FUSE_ROOT_ID) and it is never forgotten. */
@@ -404,9 +410,11 @@ export class NodeTable {
     // No pin can come now, and forgetting takes one: a node that is not dead here does not die before the next unpin.
     const dead = (Atomics.load(this.words, base + FLAGS) & NODE_DEAD) !== 0;
     if (dead) this.leaveRing(slot);
+    const backing = Atomics.exchange(this.words, base + BACKING, 0);
     const fd = Atomics.exchange(this.words, base + FD, 0) - 1;
     if (dead) Atomics.store(this.words, base + FLAGS, 0);
     Atomics.sub(this.words, base + PINS, CLOSING);
+    if (backing > 0) this.closeBacking(backing);
     if (fd >= 0) this.closeDescriptor(fd);
     if (dead) this.freeSlot(slot);
   }
@@ -476,7 +484,10 @@ export class NodeTable {
     return written !== 0 && ((written - since) | 0) >= 0;
   }
 
-  /** Id of the registered backing file; 0 none, -1 decided against (see filesystem/files.ts). Under `lockNode`. */
+  /**
+   * Id of the registered backing file; 0 none, -1 decided against (see filesystem/files.ts). Under `lockNode`, by who has the
+   * node pinned. It stays registered when the file is closed, until the node's descriptor goes.
+   */
   backing(slot: number): number {
     return this.words[slot * WORDS + BACKING]!;
   }
@@ -730,9 +741,11 @@ export class NodeTable {
   private evictSlot(slot: number): boolean {
     const base = slot * WORDS;
     if (Atomics.compareExchange(this.words, base + PINS, 0, CLOSING) !== 0) return false;
+    const backing = Atomics.exchange(this.words, base + BACKING, 0);
     const fd = Atomics.exchange(this.words, base + FD, 0) - 1;
     Atomics.and(this.words, base + FLAGS, ~NODE_IN_RING);
     Atomics.sub(this.words, base + PINS, CLOSING);
+    if (backing > 0) this.closeBacking(backing);
     if (fd >= 0) this.closeDescriptor(fd);
     this.header[H_RING_COUNT]!--;
     if (this.type(slot) !== S_IFDIR) Atomics.sub(this.header, H_RING_FILES, 1);

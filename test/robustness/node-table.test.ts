@@ -8,16 +8,20 @@ function inode(number: number, type = 0o100000): Identity {
   return { inoLo: number, inoHi: 0, device: 0, type, words: Uint32Array.of(8, number, 1, 0, 0, 0, 0, 0) };
 }
 
-function makeTable(): { nodes: NodeTable; closed: number[] } {
+function makeTable(): { nodes: NodeTable; closed: number[]; unregistered: number[] } {
   const closed: number[] = [];
+  const unregistered: number[] = [];
   const nodes = new NodeTable(
     createNodeTable({ capacity: 100, descriptorBudget: 16, pinnedMax: 16, scarceFrom: 1e6 }),
     (fd) => {
       closed.push(fd);
     },
+    (id) => {
+      unregistered.push(id);
+    },
   );
   nodes.initializeRoot(inode(1, 0o040000), 3);
-  return { nodes, closed };
+  return { nodes, closed, unregistered };
 }
 
 test('a node that is forgotten while its descriptor is in use is freed by the last user', () => {
@@ -72,4 +76,42 @@ test('a node of the ring that is forgotten while in use leaves the ring', () => 
   nodes.unpin(slot);
   expect(closed).toEqual([50]);
   expect(nodes.cachedDescriptors).toBe(0);
+});
+
+test('a registered backing file goes with the descriptor of its node, and not before', () => {
+  const { nodes, closed, unregistered } = makeTable();
+  const kept = nodes.intern(inode(2));
+  nodes.attach(kept, 50, true);
+  nodes.setBacking(kept, 7);
+  nodes.unpin(kept);
+  nodes.sweepFiles();
+  expect(unregistered).toEqual([]);
+  expect(nodes.pin(kept)).toBe(50);
+  nodes.sweepFiles();
+  expect(nodes.backing(kept)).toBe(7);
+  nodes.unpin(kept);
+  nodes.sweepFiles();
+  expect([closed, unregistered, nodes.backing(kept)]).toEqual([[50], [7], 0]);
+
+  const passing = nodes.intern(inode(3));
+  nodes.attach(passing, 51, false);
+  nodes.setBacking(passing, 8);
+  nodes.unpin(passing);
+  expect([closed, unregistered]).toEqual([
+    [50, 51],
+    [7, 8],
+  ]);
+  // Decided against: there is nothing to take back.
+  nodes.attach(passing, 52, false);
+  nodes.setBacking(passing, -1);
+  nodes.unpin(passing);
+  expect(unregistered).toEqual([7, 8]);
+
+  // Forgotten while it is open: with its last user.
+  nodes.attach(passing, 53, true);
+  nodes.setBacking(passing, 9);
+  nodes.forget(passing, 1);
+  expect(unregistered).toEqual([7, 8]);
+  nodes.unpin(passing);
+  expect(unregistered).toEqual([7, 8, 9]);
 });

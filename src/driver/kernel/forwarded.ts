@@ -288,7 +288,7 @@ export class Forwarded {
   private open(slot: number, out: number): number {
     const { context, records, word } = this;
     if (records[word + JOB.kind] !== KIND.CLOSE_WRITE) return -EPERM;
-    if (context.nodes.backing(slot) > 0) return -EBUSY;
+    if (context.nodes.opens(slot) > 0 && context.nodes.backing(slot) > 0) return -EBUSY;
     Atomics.add(records, word + JOB.served, 1);
     writeOpenOut(context.memory, out, 0, 0, FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_NOFLUSH, 0);
     return OPEN_OUT.size;

@@ -15,6 +15,7 @@ import { LockTable } from '../../filesystem/lock-table.js';
 import { tryLockDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
 import { NodeTable } from '../../filesystem/node-table.js';
+import { BackingFiles } from '../../fuse/backing.js';
 import { OUT_HEADER } from '../../fuse/protocol.js';
 import { EAGAIN, EINTR, ESRCH } from '../../linux/errno.js';
 import { IoUring } from '../../linux/io-uring.js';
@@ -47,7 +48,7 @@ const SWEEP = 700;
 const DEAF_TICKS = 10;
 const SIGKILL_BIT = 1n << 8n;
 
-const { shared, maxWorkers } = workerData as { shared: Shared; maxWorkers: number };
+const { shared, maxWorkers, device } = workerData as { shared: Shared; maxWorkers: number; device: number };
 const port = parentPort!;
 
 class Supervisor {
@@ -59,9 +60,14 @@ class Supervisor {
   private readonly locks = new LockTable(shared.locks, this.held, (fd) => {
     close(fd);
   });
-  private readonly nodes = new NodeTable(shared.nodes, (fd) => {
-    close(fd);
-  });
+  private readonly backing = new BackingFiles(() => device);
+  private readonly nodes = new NodeTable(
+    shared.nodes,
+    (fd) => {
+      close(fd);
+    },
+    (id) => this.backing.close(id),
+  );
   private readonly handles = new HandleTable(shared.handles);
   /** `served` of each thread at the last look. */
   private readonly seen = new Int32Array(maxWorkers).fill(-1);

@@ -99,7 +99,7 @@ function makeContext(memory: Memory, map: IdMapSpec): Context {
     devices,
     ids: new IdMap(map),
     leases,
-    backing: { open: () => 1, close: () => {} },
+    backing: { open: () => 1 },
     options: { allowSuid: false, chownIgnore: false, xdev: false, uncached: true },
   });
   leases.attach(context);

@@ -21,11 +21,10 @@ import { LockTable } from '../../filesystem/lock-table.js';
 import { type LockRequest, waiterDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
 import { NODE_ARMING, NodeTable, type Place } from '../../filesystem/node-table.js';
+import { BackingFiles } from '../../fuse/backing.js';
 import {
   argumentSizes,
   COPY_TARGET_HANDLE,
-  FUSE_DEV_IOC_BACKING_CLOSE,
-  FUSE_DEV_IOC_BACKING_OPEN,
   FUSE_DEV_IOC_CLONE,
   handleOffsets,
   INIT,
@@ -122,11 +121,8 @@ class Server implements Surroundings {
     const closeLater = (fd: number): void => {
       close(fd);
     };
-    const backing =
-      (agreed.flags2 & INIT2.PASSTHROUGH) !== 0
-        ? { open: (fd: number) => this.openBacking(fd), close: (id: number) => this.closeBacking(id) }
-        : null;
-    const nodes = new NodeTable(shared.nodes, closeLater);
+    const backing = new BackingFiles(() => this.device);
+    const nodes = new NodeTable(shared.nodes, closeLater, (id) => backing.close(id));
     const leases = this.leases(nodes);
     const held = new Held(shared.held);
     this.context = new Context({
@@ -138,7 +134,7 @@ class Server implements Surroundings {
       devices: new Devices(shared.devices),
       ids: new IdMap(data.map),
       leases,
-      backing,
+      backing: (agreed.flags2 & INIT2.PASSTHROUGH) !== 0 ? backing : null,
       options: data.options,
     });
     if (leases instanceof WatchedLeases) leases.attach(this.context);
@@ -509,22 +505,6 @@ class Server implements Surroundings {
     const error = ioctl(fd, FUSE_DEV_IOC_CLONE, memory.address);
     if (error < 0) throw new Error(`cannot clone the FUSE device: ${errnoName(-error)}`);
     return fd;
-  }
-
-  /** struct fuse_backing_map { s32 fd; u32 flags; u64 padding; } */
-  private openBacking(fd: number): number {
-    const { memory } = this;
-    const at = AT_ARGUMENT;
-    memory.i32[at >> 2] = fd;
-    memory.u32[(at >> 2) + 1] = 0;
-    memory.u32[(at >> 2) + 2] = 0;
-    memory.u32[(at >> 2) + 3] = 0;
-    return ioctl(this.device, FUSE_DEV_IOC_BACKING_OPEN, memory.address + at);
-  }
-
-  private closeBacking(id: number): void {
-    this.memory.i32[AT_ARGUMENT >> 2] = id;
-    ioctl(this.device, FUSE_DEV_IOC_BACKING_CLOSE, this.memory.address + AT_ARGUMENT);
   }
 }
 
