@@ -198,7 +198,8 @@ const full: Scene = {
         files += done.length;
         if (fills % KILL_EVERY === KILL_EVERY - 1) {
           await view.kill();
-          expect(await errnoOf(root.stat(mountpoint))).toBe('ENOTCONN');
+          // The former while a call meets the end of the connection, which io_uring puts off a little.
+          expect(['ECONNABORTED', 'ENOTCONN']).toContain(await errnoOf(root.stat(mountpoint)));
           view = await mount();
           kills++;
         }
