@@ -21,6 +21,7 @@ const { values } = parseArgs({
 });
 
 const environment = {
+  FUSE_SHIFTFS_COHERENCE_BY_HAND: '1',
   FUSE_SHIFTFS_COHERENCE_MINUTES: values.minutes,
   FUSE_SHIFTFS_TEST_MODES: values.mode,
   FUSE_SHIFTFS_COHERENCE_SEED: values.seed,
