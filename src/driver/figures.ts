@@ -16,7 +16,7 @@ const TIMES_AT = ERRORS_AT + ERRORS;
 /** Words of one thread's figures. */
 export const FIGURES_WORDS = TIMES_AT + OP_LIMIT * 2;
 
-/** Counts one request: `result` is -errno or not negative, `started` what performance.now() was. */
+/** Counts one request: `result` is -errno or not negative, `started` what performance.now() was. What it is now. */
 export function countRequest(figures: Int32Array, opcode: number, result: number, started: number): number {
   const ended = performance.now();
   const micros = (ended - started) * 1000;

@@ -89,11 +89,8 @@ export class IoUring {
     commitHi: number,
     queue: number,
   ): void {
-    const { rings, sqes } = this;
-    const tail = rings[this.sqTail]!;
-    const index = tail & this.sqMask;
-    const at = index * SQE_WORDS;
-    sqes.fill(0, at, at + SQE_WORDS);
+    const { sqes } = this;
+    const at = this.begin();
     sqes[at] = IORING_OP_URING_CMD;
     sqes[at + 1] = file;
     sqes[at + 2] = operation;
@@ -106,9 +103,7 @@ export class IoUring {
     sqes[at + 14] = commitLo;
     sqes[at + 15] = commitHi;
     sqes[at + 16] = queue;
-    rings[this.sqArray + index] = index;
-    Atomics.store(rings, this.sqTail, tail + 1);
-    this.queued++;
+    this.submit();
   }
 
   /**
@@ -119,11 +114,8 @@ export class IoUring {
     const cores = new Memory(128);
     cores.u8[core >> 3] = 1 << (core & 7);
     call4(NR.io_uring_register, this.fd, IORING_REGISTER_IOWQ_AFF, cores.address, 128);
-    const { rings, sqes } = this;
-    const tail = rings[this.sqTail]!;
-    const index = tail & this.sqMask;
-    const at = index * SQE_WORDS;
-    sqes.fill(0, at, at + SQE_WORDS);
+    const { sqes } = this;
+    const at = this.begin();
     sqes[at] = IORING_OP_STATX | IOSQE_ASYNC;
     sqes[at + 1] = AT_FDCWD;
     sqes[at + 2] = buffer | 0;
@@ -133,29 +125,38 @@ export class IoUring {
     sqes[at + 6] = mask;
     sqes[at + 7] = flags;
     sqes[at + 8] = userData;
-    rings[this.sqArray + index] = index;
-    Atomics.store(rings, this.sqTail, tail + 1);
-    this.queued++;
+    this.submit();
   }
 
   /** Posts a completion to another thread's ring (Linux 5.18): it wakes up with this `userData` and `result`. */
   post(ring: number, userData: number, result: number): number {
-    const { rings, sqes } = this;
-    const tail = rings[this.sqTail]!;
-    const index = tail & this.sqMask;
-    const at = index * SQE_WORDS;
-    sqes.fill(0, at, at + SQE_WORDS);
+    const { sqes } = this;
+    const at = this.begin();
     sqes[at] = IORING_OP_MSG_RING;
     sqes[at + 1] = ring;
     sqes[at + 2] = userData;
     sqes[at + 6] = result;
-    rings[this.sqArray + index] = index;
-    Atomics.store(rings, this.sqTail, tail + 1);
-    this.queued++;
+    this.submit();
     const entered = call6(NR.io_uring_enter, this.fd, this.queued, 1, IORING_ENTER_GETEVENTS, 0, 0);
     if (entered < 0) return entered;
     this.queued -= entered;
     return this.take() ? Math.min(this.result, 0) : 0;
+  }
+
+  /** Where the next submission entry lies in `sqes`, empty; it is the kernel's with `submit`. */
+  private begin(): number {
+    const at = (this.rings[this.sqTail]! & this.sqMask) * SQE_WORDS;
+    this.sqes.fill(0, at, at + SQE_WORDS);
+    return at;
+  }
+
+  private submit(): void {
+    const { rings } = this;
+    const tail = rings[this.sqTail]!;
+    const index = tail & this.sqMask;
+    rings[this.sqArray + index] = index;
+    Atomics.store(rings, this.sqTail, tail + 1);
+    this.queued++;
   }
 
   /** Takes a completion if there is one; otherwise submits what is queued and waits. 1, or -errno. */

@@ -136,7 +136,7 @@ export interface WorkerData {
    * requests to any entry that is free, and one of a thread that is stuck with another entry's request would never be served.
    */
   readonly queue: number;
-  /** Absolute; for KIND_SPARE alone. */
+  /** Absolute; for threads with an entry of io_uring. */
   readonly mountpoint: string;
   /** The mount's first descriptor of /dev/fuse; each thread clones it. */
   readonly device: number;

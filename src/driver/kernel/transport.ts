@@ -175,17 +175,19 @@ export class RingTransport implements Transport {
   private readonly at: number;
   private readonly ring: IoUring;
   private readonly queue: number;
+  private readonly mountpoint: string;
   private entries = 0;
   /** Entry of the request being served. */
   private entry = 0;
 
   /** `at` is page-aligned room for RING_BYTES, untouched until an entry is used. */
-  constructor(memory: Memory, at: number, device: number, queue: number) {
+  constructor(memory: Memory, at: number, device: number, queue: number, mountpoint: string) {
     this.memory = memory;
     this.device = device;
     this.at = at;
     this.ring = new IoUring(ENTRIES_MAX);
     this.queue = queue;
+    this.mountpoint = mountpoint;
     this.addEntry();
     // Registered at once, so that the kernel knows of every queue before the mount is announced.
     this.ring.flush();
@@ -243,27 +245,28 @@ export class RingTransport implements Transport {
   park(): { readonly ring: number; readonly entry: number } | null {
     if (this.entries >= ENTRIES_MAX) return null;
     this.addEntry();
+    this.provoke();
     return { ring: this.ring.fd, entry: this.entry };
   }
 
   /**
    * Makes sure that requests which wait in the queue are served. The kernel gives a new entry only what comes after it; what
    * waits already goes to whoever commits a request (fs/fuse/dev_uring.c, fuse_uring_do_register and
-   * fuse_uring_commit_fetch). So a thread of the kernel asks for the attributes of the view's root, on the queue's core.
+   * fuse_uring_commit_fetch). So a thread of the kernel asks for the attributes of the view's root, on the queue's core, once
+   * the new entry is submitted.
    */
-  provoke(mountpoint: string, core: number): void {
-    const { memory } = this;
+  provoke(): void {
+    const { memory, queue } = this;
     const room = this.at + ENTRIES_MAX * ENTRY_BYTES;
-    const path = memory.setString(room, mountpoint);
+    const path = memory.setString(room, this.mountpoint);
     this.ring.statxElsewhere(
       path,
       AT_STATX_FORCE_SYNC,
       STATX_BASIC_STATS,
       memory.address + room + PATH_MAX,
       PROVOKED,
-      core,
+      queue,
     );
-    this.ring.flush();
   }
 
   private addEntry(): void {

@@ -95,7 +95,7 @@ class Server implements Surroundings {
   private readonly handleOffsets = handleOffsets();
   /** When the last request was done, and how many in a row have followed closely (performance.now(), ms). */
   private lastEnd = 0;
-  private close = 0;
+  private inARow = 0;
   private readonly aliases = new Aliases(data.shared.aliases);
 
   constructor() {
@@ -115,8 +115,8 @@ class Server implements Surroundings {
     } else {
       // Callers use the queue of the core they run on.
       pinToCore(data.queue);
-      this.transport = new RingTransport(this.memory, at, this.device, data.queue);
-      if (data.kind === KIND_SPARE) this.transport.provoke(data.mountpoint, data.queue);
+      this.transport = new RingTransport(this.memory, at, this.device, data.queue, data.mountpoint);
+      if (data.kind === KIND_SPARE) this.transport.provoke();
     }
     const closeLater = (fd: number): void => {
       close(fd);
@@ -350,9 +350,9 @@ class Server implements Surroundings {
   private beat(started: number): void {
     const { control } = this;
     Atomics.add(control, CONTROL.beats, 1);
-    this.close = started - this.lastEnd < CLOSE ? this.close + 1 : 0;
-    if (this.close < CLOSE_REQUESTS || Atomics.load(control, CONTROL.companion) !== COMPANION.asleep) return;
-    this.close = 0;
+    this.inARow = started - this.lastEnd < CLOSE ? this.inARow + 1 : 0;
+    if (this.inARow < CLOSE_REQUESTS || Atomics.load(control, CONTROL.companion) !== COMPANION.asleep) return;
+    this.inARow = 0;
     Atomics.store(
       control,
       CONTROL.busyCore,
