@@ -137,7 +137,7 @@ if (unknown.length > 0) {
   console.error(`no suite ${unknown.join(', ')}; there are ${Object.keys(SUITES).join(', ')}`);
   process.exit(2);
 }
-const suites = wanted.length > 0 ? wanted : Object.keys(SUITES).filter((suite) => SUITES[suite].byName === undefined);
+const suites = wanted.length > 0 ? wanted : Object.keys(SUITES);
 
 installPackages(suites);
 installModules(suites);
@@ -151,11 +151,6 @@ function count(name, passed, failed, skipped, seconds, notes = []) {
   lines.push(`${name.padEnd(14)}${passed} passed, ${failed} failed, ${skipped} skipped  (${seconds.toFixed(0)} s)`);
   for (const note of notes) lines.push(`${' '.repeat(14)}${note}`);
 }
-
-// Suites that run only when they are named say why.
-if (wanted.length === 0)
-  for (const [suite, { byName }] of Object.entries(SUITES))
-    if (byName !== undefined) lines.push(`${suite.padEnd(14)}left out: ${byName}`);
 
 let built = false;
 for (const script of ['format:check', 'lint', 'typecheck', 'build']) {
