@@ -55,6 +55,7 @@ import {
   KIND_QUEUE,
   KIND_SPARE,
   type Shared,
+  type SupervisorData,
   type ThreadMessage,
   WORKER,
   type WorkerData,
@@ -523,8 +524,15 @@ class KernelView implements MountedView {
   }
 
   private async startThreads(): Promise<void> {
+    const minor = mountAt(readMounts(), this.options.mountpoint)?.device.split(':')[1];
+    const data: SupervisorData = {
+      shared: this.shared!,
+      maxWorkers: this.maxWorkers,
+      device: this.workerData!.device,
+      connection: Number(minor),
+    };
     this.supervisor = new Worker(fileURLToPath(new URL('./kernel/supervisor.js', import.meta.url)), {
-      workerData: { shared: this.shared, maxWorkers: this.maxWorkers, device: this.workerData!.device },
+      workerData: data,
     });
     this.supervisor.on('message', (message: ThreadMessage) => {
       if (message.kind === 'grow') void this.grow(message.queue);

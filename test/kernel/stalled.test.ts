@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually, statusOf } from '../robustness/figures.js';
 import { type Actor, startActor } from '../support/actor.js';
 import { O_CREAT, O_RDWR } from '../support/constants.js';
 import { isIoUringOn } from '../support/io-uring.js';
@@ -72,6 +73,17 @@ test('a caller that waits for a stalled underlay can be killed', async (context)
   caller?.kill('SIGKILL');
   expect(await ended).toBe('SIGKILL');
 }, 20_000);
+
+test('a caller that is alone with its stuck thread gets the daemon no more threads', async (context) => {
+  if (!isIoUringOn()) context.skip('of the device, a thread has to be free to hear of callers that are killed');
+  const { alive } = (await statusOf(view)).workers;
+  stalling.kill('SIGSTOP');
+  await blockCallers(1);
+  await sleep(500);
+  expect((await statusOf(view)).workers.alive).toBe(alive);
+  await blockCallers(20);
+  await eventually(20_000, async () => (await statusOf(view)).workers.alive > alive);
+}, 60_000);
 
 test('forty blocked callers hold up nobody else', async () => {
   stalling.kill('SIGSTOP');

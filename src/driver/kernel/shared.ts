@@ -160,6 +160,16 @@ export interface WorkerData {
   } | null;
 }
 
+/** What the supervisor is given. */
+export interface SupervisorData {
+  readonly shared: Shared;
+  readonly maxWorkers: number;
+  /** The mount's first descriptor of /dev/fuse. */
+  readonly device: number;
+  /** Its number in /sys/fs/fuse/connections: the minor of st_dev. */
+  readonly connection: number;
+}
+
 export interface Shared {
   readonly nodes: NodeTableShared;
   readonly handles: HandleTableShared;

@@ -3,7 +3,7 @@
 //
 //   - file locks that are waited for (SETLKW) are tried again, at once when the view dropped one, else with patience;
 //   - a caller that is being killed while its request is stuck gets EINTR, so that it can die;
-//   - when every serving thread is stuck, the main thread is asked for more;
+//   - when every serving thread is stuck, the main thread is asked for more (over io_uring: if anybody waits for one);
 //   - descriptors of files that were kept for what follows a look-up are given back;
 //   - record locks whose process is gone, but which no FLUSH will report, are dropped.
 
@@ -27,8 +27,8 @@ import {
   HOLDING,
   KIND_DEVICE,
   SERVING,
-  type Shared,
   STATE_MASK,
+  type SupervisorData,
   type ThreadMessage,
   WAIT,
   WORKER,
@@ -48,7 +48,7 @@ const SWEEP = 700;
 const DEAF_TICKS = 10;
 const SIGKILL_BIT = 1n << 8n;
 
-const { shared, maxWorkers, device } = workerData as { shared: Shared; maxWorkers: number; device: number };
+const { shared, maxWorkers, device, connection } = workerData as SupervisorData;
 const port = parentPort!;
 
 class Supervisor {
@@ -155,7 +155,26 @@ class Supervisor {
     if (alive === maxWorkers && deviceFull && ++this.deaf % DEAF_TICKS === 0) this.releaseUnheard();
     if (alive === maxWorkers) return { busy, helpWanted: null };
     const full = there.findIndex((threads, queue) => threads > 0 && stuck[queue] === threads);
-    return { busy, helpWanted: full < 0 ? null : full - 1 };
+    // A thread of the device is also there to hear of callers that are being killed; a queue has one thread, which is
+    // alone with every fsync: another one, of 10 MB, only when there is something for it.
+    if (full < 0 || (full > 0 && !this.anyRequestWaits())) return { busy, helpWanted: null };
+    return { busy, helpWanted: full - 1 };
+  }
+
+  /** Whether the kernel has requests that no thread has taken yet (any queue's); true where it does not say. */
+  private anyRequestWaits(): boolean {
+    let taken = Atomics.load(this.control, CONTROL.waiting);
+    for (let i = 0; i < maxWorkers; i++) {
+      const base = i * WORKER.words;
+      // `state` is IDLE before the reply has gone.
+      if (Atomics.load(this.workers, base + WORKER.started) !== this.workers[base + WORKER.served]) taken++;
+    }
+    try {
+      // Those that are being served are counted, too; INTERRUPT and FORGET are not (Documentation/filesystems/fuse.rst).
+      return Number(readFileSync(`/sys/fs/fuse/connections/${connection}/waiting`, 'utf8')) > taken;
+    } catch {
+      return true;
+    }
   }
 
   /** No thread is left that could read an INTERRUPT: who is being killed is found by looking at all. */
