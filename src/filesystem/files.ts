@@ -189,7 +189,7 @@ function closeOwn(context: Context, holder: number, fd: number): void {
 }
 
 /** How often, and every how many ms, a create is tried while something has the name. */
-const CREATE_TRIES = 10;
+const CREATE_TRIES = 30;
 const CREATE_PAUSE = 0.5;
 const pauseCell = new Int32Array(new SharedArrayBuffer(4));
 
@@ -197,7 +197,7 @@ const pauseCell = new Int32Array(new SharedArrayBuffer(4));
  * Creates a file and opens it. Fills `result` as `lookup` and `open` do. A name that exists by now is never opened here,
  * as nobody has checked whether the caller may: ESTALE makes the kernel look again and do that (O_EXCL: EEXIST). The kernel
  * does so once (fs/namei.c, do_filp_open), and the caller would be told ESTALE if a name that comes and goes were there at
- * the wrong moment twice: so it has to stay for a few milliseconds first.
+ * the wrong moment twice: so it has to stay for fifteen milliseconds first.
  */
 export function create(
   context: Context,

@@ -520,7 +520,7 @@ export class NodeTable {
 
   /**
    * Remembers where a directory was found now. True, and `former` says where the kernel may still have it, when that was in
-   * another directory.
+   * another directory: then it is still that which is remembered, until `setName` says that the kernel has dropped it.
    */
   relocate(slot: number, parent: number, bytes: Uint8Array, offset: number, length: number, former: Place): boolean {
     this.lockNode(slot);
@@ -535,15 +535,10 @@ export class NodeTable {
         former.name.set(this.nameBytes.subarray((base + 3) * 4, (base + 3) * 4 + former.length));
         moved = former.parent !== parent && this.resolve(former.parent, former.generation) !== 0;
       }
-      this.writeName(base, parent, bytes, offset, length);
+      if (!moved) this.writeName(base, parent, bytes, offset, length);
     }
     this.unlockNode(slot);
     return moved;
-  }
-
-  /** Remembers where a directory was found, again. */
-  place(slot: number, { parent, name, length }: Place): void {
-    if (this.isLive(parent)) this.setName(slot, parent, name, 0, length);
   }
 
   /** The parent under which a node without a handle was found, or 0 when it is gone. */

@@ -308,7 +308,7 @@ export function internIdentified(context: Context, parent: number, nameOffset: n
   result.moved = false;
   if (identity.type === S_IFDIR)
     result.moved = nodes.relocate(slot, parent, u8, nameOffset, nameLength, context.former);
-  else if (identity.words[0] === BY_BIRTH) placed = nodes.setName(slot, parent, u8, nameOffset, nameLength);
+  if (identity.words[0] === BY_BIRTH) placed = nodes.setName(slot, parent, u8, nameOffset, nameLength);
   if (!placed || (identity.words[0] === BY_BIRTH && nodes.parentOf(slot) === 0)) {
     nodes.forget(slot, 1);
     return -ENFILE;

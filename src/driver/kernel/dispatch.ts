@@ -107,8 +107,11 @@ export interface Surroundings {
   interrupt(uniqueLo: number, uniqueHi: number): void;
   /** Locks were dropped: somebody may be waiting for them. */
   locksDropped(): void;
-  /** The kernel is to drop the entry of a directory that was moved; `wait`: before this returns true, or not yet. */
-  dropAlias(former: Place, wait: boolean): boolean;
+  /**
+   * The kernel is to drop the entry of a directory that was moved: before this returns true, when a lookup in the directory
+   * `held` waits for that; some time, when that is 0.
+   */
+  dropAlias(former: Place, held: number): boolean;
 }
 
 const change: AttributeChange = {
@@ -366,8 +369,10 @@ export class Dispatcher {
     const found = lookup(context, slot, request.payload, request.nameLength);
     if (found === 0 && context.result.moved) {
       if (request.pid !== this.helper[0]) this.forwarded?.keepHelperOut();
-      // The kernel may fail to move its entry, and ask again.
-      if (!this.surroundings.dropAlias(context.former, true)) context.nodes.place(context.result.node, context.former);
+      // Else it stays where it was: the kernel may fail to move its entry, and ask again.
+      if (this.surroundings.dropAlias(context.former, slot)) {
+        context.nodes.setName(context.result.node, slot, context.memory.u8, request.payload, request.nameLength);
+      }
     }
     return this.entry(found, out);
   }
@@ -621,7 +626,7 @@ export class Dispatcher {
     context.result.node = 0;
     const dots = u8[name] === 46 && (length === 1 || (length === 2 && u8[name + 1] === 46));
     if (!dots && lookupIn(context, slot, parentFd, name, length) < 0) context.result.node = 0;
-    if (context.result.node !== 0 && context.result.moved) this.surroundings.dropAlias(context.former, false);
+    if (context.result.node !== 0 && context.result.moved) this.surroundings.dropAlias(context.former, 0);
     if (context.result.node === 0) {
       context.result.nameSeconds = 0;
       context.result.attributeSeconds = 0;

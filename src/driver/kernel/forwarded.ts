@@ -227,8 +227,6 @@ export class Forwarded {
     if (!there) return this.ghostEntry(GHOST, type, out);
     const { result, nodes, memory } = context;
     const node = result.node;
-    // The kernel may fail to move its entry of a directory.
-    if (result.moved) nodes.place(node, context.former);
     // The lock of the directory orders this with what takes the name back. Nothing does so with the attributes: those of a
     // reply to MKNOD or SETATTR replace what the kernel has, even if that has been taken back or is newer.
     writeEntry(memory, out, node, nodes.generation(node), result.nameSeconds, 0, AT_STAT, 0);
@@ -319,7 +317,6 @@ export class Forwarded {
     if (identify(context, fd, context.address(AT_NEW_NAME)) === 0) {
       if (this.isObject(records[word + JOB.type]!)) {
         slot = Math.max(0, internIdentified(context, parent, AT_NEW_NAME, length));
-        if (slot > 0 && context.result.moved) context.nodes.place(slot, context.former);
       }
     }
     context.nodes.unpin(parent);

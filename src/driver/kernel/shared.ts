@@ -194,7 +194,7 @@ export function createShared(
     control: new SharedArrayBuffer(CONTROL.words * 4),
     waiting: new SharedArrayBuffer(WAIT.capacity * WAIT.words * 4),
     figures: new SharedArrayBuffer(maxWorkers * FIGURES_WORDS * 4),
-    aliases: createAliases(),
+    aliases: createAliases(maxWorkers),
   };
 }
 

@@ -242,8 +242,11 @@ class Server implements Surroundings {
     this.wakeSupervisor();
   }
 
-  dropAlias({ parent, generation, name, length }: Place, wait: boolean): boolean {
-    return this.aliases.drop(parent, generation, name, length, wait);
+  dropAlias({ parent, generation, name, length }: Place, held: number): boolean {
+    const { aliases } = this;
+    if (held !== 0) return aliases.dropBefore(data.index, held, parent, generation, name, length);
+    aliases.drop(parent, generation, name, length);
+    return false;
   }
 
   interrupt(uniqueLo: number, uniqueHi: number): void {
