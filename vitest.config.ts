@@ -26,8 +26,7 @@ const uring = {
   include: [
     ...['conformance', 'ownership', 'kernel', 'regressions', 'robustness'].map((name) => `test/${name}/**/*.test.ts`),
     'test/coherence/checkout.test.ts',
-    // By hand only (npm run coherence -- --io-uring): a look in some 300,000 is wrong there, and nobody knows why yet.
-    ...(process.env['FUSE_SHIFTFS_COHERENCE_BY_HAND'] === undefined ? [] : ['test/coherence/random.test.ts']),
+    'test/coherence/random.test.ts',
   ],
   env: { FUSE_SHIFTFS_TEST_MODES: process.env['FUSE_SHIFTFS_TEST_MODES'] ?? 'strict,lease-fanotify' },
 };
