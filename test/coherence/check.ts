@@ -212,15 +212,22 @@ class History {
    */
   #resolve(moves: readonly Move[]): void {
     const { bound } = this.#options;
-    const pending = moves.map((record) => {
+    // What a move finds was put there by earlier ones: in this order, few rounds are enough.
+    const inOrder = moves.toSorted((a, b) => a.s - b.s);
+    const pending = inOrder.map((record) => {
       const from = this.#name(record.dir, record.name);
       const to = this.#name(record.dir2, record.name2);
       const [atName, atName2] = [new Set<string>(), new Set<string>()];
       const [believedFrom, believedTo] = [new Set<string>(), new Set<string>()];
       const late = record.side === 'view' && bound > 0;
       if (record.how === 'rename' || record.how === 'noreplace') atName.add(NONE);
-      const idle = (): boolean =>
-        late && SWAPS_NOTHING.has(record.how) && [...believedFrom].some((each) => believedTo.has(each));
+      // Once true, for good: the sets only grow.
+      let same = false;
+      const idle = (): boolean => {
+        if (!late || !SWAPS_NOTHING.has(record.how)) return false;
+        for (const each of same ? [] : believedFrom) if (believedTo.has(each)) same = true;
+        return same;
+      };
       const put = (register: Register<string>, values: Set<string>, believed: Set<string>): void => {
         const kills = (value: string): boolean => !values.has(value) && !idle();
         register.add(this.#write(record, values, kills, !late));

@@ -72,11 +72,11 @@ export class Register<V extends string | number> {
     return low;
   }
 
-  /** How late a read from `start` is, if what it saw is `value` as `source` put it there. */
-  #verdict(source: Write<V>, value: V, start: number): Verdict {
+  /** How late a read from `start` is, if what it saw is `value` as `source` put it there; or any lag above `enough`. */
+  #verdict(source: Write<V>, value: V, start: number, enough: number): Verdict {
     let lag = Math.max(0, start - (source.expires ?? Number.POSITIVE_INFINITY));
     let overlooked = lag > 0 ? source.record : null;
-    for (let i = this.#from(source.e); i < this.writes.length; i++) {
+    for (let i = this.#from(source.e); i < this.writes.length && lag <= enough; i++) {
       const other = this.writes[i]!;
       // None from here on has ended before the read, or early enough to make it later than it is.
       if (other.s >= start || start - other.s + this.#greatestPenalty <= lag) break;
@@ -116,7 +116,7 @@ export class Register<V extends string | number> {
       for (const value of source.values) {
         const known = found.get(value);
         if (known !== undefined && known.lag <= leastLag) continue;
-        const verdict = this.#verdict(source, value, start);
+        const verdict = this.#verdict(source, value, start, maxLag);
         if (verdict.lag <= maxLag && (known === undefined || verdict.lag < known.lag)) found.set(value, verdict);
       }
       return true;
@@ -131,7 +131,7 @@ export class Register<V extends string | number> {
       if (best.lag <= leastLag) return false;
       for (const value of source.values)
         if (matches(value)) {
-          best = either(best, this.#verdict(source, value, start));
+          best = either(best, this.#verdict(source, value, start, best.lag));
           if (best.lag === 0) return false;
         }
       return true;
