@@ -16,7 +16,7 @@ import { tryLockDescriptor } from '../../filesystem/locks.js';
 import { lock, unlock } from '../../filesystem/mutex.js';
 import { NodeTable } from '../../filesystem/node-table.js';
 import { BackingFiles } from '../../fuse/backing.js';
-import { OUT_HEADER } from '../../fuse/protocol.js';
+import { OP, OUT_HEADER } from '../../fuse/protocol.js';
 import { EAGAIN, EINTR, ESRCH } from '../../linux/errno.js';
 import { IoUring } from '../../linux/io-uring.js';
 import { Memory } from '../../linux/memory.js';
@@ -46,6 +46,8 @@ const QUIET_TICKS = 20;
 const SWEEP = 700;
 /** Looks between two at all callers, while nobody reads what the kernel says of them: it costs 64 files of /proc. */
 const DEAF_TICKS = 10;
+/** What the kernel does not count among the requests that wait, as nobody does for an answer. */
+const UNCOUNTED: ReadonlySet<number> = new Set([OP.FORGET, OP.BATCH_FORGET, OP.INTERRUPT]);
 const SIGKILL_BIT = 1n << 8n;
 
 const { shared, maxWorkers, device, connection } = workerData as SupervisorData;
@@ -167,10 +169,11 @@ class Supervisor {
     for (let i = 0; i < maxWorkers; i++) {
       const base = i * WORKER.words;
       // `state` is IDLE before the reply has gone.
-      if (Atomics.load(this.workers, base + WORKER.started) !== this.workers[base + WORKER.served]) taken++;
+      if (Atomics.load(this.workers, base + WORKER.started) === this.workers[base + WORKER.served]) continue;
+      if (!UNCOUNTED.has(this.workers[base + WORKER.opcode]!)) taken++;
     }
     try {
-      // Those that are being served are counted, too; INTERRUPT and FORGET are not (Documentation/filesystems/fuse.rst).
+      // Those that are being served are counted, too (Documentation/filesystems/fuse.rst).
       return Number(readFileSync(`/sys/fs/fuse/connections/${connection}/waiting`, 'utf8')) > taken;
     } catch {
       return true;
