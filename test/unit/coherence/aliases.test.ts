@@ -61,9 +61,15 @@ function letGo(directory: number): void {
 /** Begins all of them while the thread is busy, so that each finds the others waiting. */
 async function meanwhile(...begin: readonly (() => Promise<boolean>)[]): Promise<boolean[]> {
   Atomics.add(holders, BUSY, 1);
-  new Aliases(shared).drop(BUSY, 1, Buffer.from('busy'), 4);
-  const all = begin.map((each) => each());
-  await sleep(300);
+  const aliases = new Aliases(shared);
+  aliases.drop(BUSY, 1, Buffer.from('busy'), 4);
+  let answered = 0;
+  const all = begin.map((each) =>
+    each().finally(() => {
+      answered++;
+    }),
+  );
+  while (aliases['waiting']().length + answered < begin.length) await sleep(5);
   letGo(BUSY);
   const outcomes = await Promise.all(all);
   await drops(1);
