@@ -30,6 +30,8 @@ export interface InFlight {
 
 /** Place in the context's memory for a name that is looked at. */
 const NAME_BYTES = 256;
+/** So often a name is looked at while the container changes it. */
+const LOOKS = 4;
 
 export class Breaker {
   private readonly context: Context;
@@ -269,15 +271,25 @@ export class Breaker {
 
   private dropUnlessValid(hash: number, record: NameRecord, known: Standing | 'look', moved: boolean): void {
     const { nodes } = this.context;
-    const now = known === 'look' ? this.look(record) : known;
-    // A slot that names another node by now is not what the kernel was given.
-    const alive = record.child === 0 || nodes.resolve(record.child, record.childGeneration) !== 0;
-    const verdict = judgeName(record.child, alive || now === 0 || now === 'dead' ? now : 'other', moved);
-    if (verdict.valid) {
-      count(this.control, 'kept_valid');
+    for (let looks = 1; ; looks++) {
+      const { parent, parentGeneration, name, length, child, childGeneration } = record;
+      const now = known === 'look' ? this.look(record) : known;
+      // A slot that names another node by now is not what the kernel was given.
+      const alive = child === 0 || nodes.resolve(child, childGeneration) !== 0;
+      const verdict = judgeName(child, alive || now === 0 || now === 'dead' ? now : 'other', moved);
+      if (verdict.valid) {
+        count(this.control, 'kept_valid');
+        return;
+      }
+      if (known === 'look' && looks < LOOKS) {
+        // The container itself may have changed the name between its note and the look: then there is another note, or
+        // none. What it has just made must not be taken from it, as it may be in use (see `move` in leases.ts).
+        if (!this.names.get(hash, parent, parentGeneration, name, 0, length, record)) return;
+        if (record.child !== child || record.childGeneration !== childGeneration) continue;
+      }
+      this.drop(hash, record, verdict.reason);
       return;
     }
-    this.drop(hash, record, verdict.reason);
   }
 
   private drop(hash: number, record: NameRecord, reason: Reason): void {

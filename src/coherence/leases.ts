@@ -9,7 +9,8 @@
 //   3. note the lease                                   tell the kernel
 //   4. if the sequence moved: grant nothing          3. tell it again when those replies have landed
 //   5. when the reply has landed and the sequence
-//      moved: note the lease again
+//      moved: note the lease again, unless there
+//      is a later note
 //
 // A thread that read before the change either sees the sequence move (and grants nothing) or is one of the replies that
 // are told again (3). A thread that read after it may have its note cleared by 2: if its reply lands before the kernel is
@@ -31,6 +32,8 @@ const SHORT_SECONDS = 0.8;
 /** Leases that one reply can grant; a longer listing grants no more. */
 const LOG_CAPACITY = 8192;
 const LOG_BYTES = 1 << 18;
+/** Words of a name in the log. */
+const NAME_WORDS = 5;
 
 /** Bytes before the NUL. */
 function nameLength(bytes: Uint8Array, offset: number): number {
@@ -63,8 +66,8 @@ export class WatchedLeases implements Leases {
   /** Nodes whose attributes this reply leases. */
   private readonly nodeLog = new Int32Array(LOG_CAPACITY);
   private nodeCount = 0;
-  /** Names this reply leases: hash, node, offset and length in nameBytes. */
-  private readonly nameLog = new Int32Array(LOG_CAPACITY * 4);
+  /** Names this reply leases: hash, node, offset and length in nameBytes, ticket. */
+  private readonly nameLog = new Int32Array(LOG_CAPACITY * NAME_WORDS);
   private readonly nameBytes = new Uint8Array(LOG_BYTES);
   private nameCount = 0;
   private nameEnd = 0;
@@ -109,15 +112,17 @@ export class WatchedLeases implements Leases {
     for (let i = 0; i < length; i++) nameBytes[nameEnd + i] = memory.u8[offset + i]!;
     const hash = this.names.hash(this.parent, nameBytes, nameEnd, length);
     const child = present ? result.node : 0;
-    if (!this.names.put(nodes, hash, this.parent, child, nameBytes, nameEnd, length)) {
+    const ticket = this.names.ticket();
+    if (!this.names.put(nodes, hash, this.parent, child, nameBytes, nameEnd, length, ticket)) {
       if (Atomics.exchange(this.control, COHERENCE.crowded, 1) === 0) this.watch.wake();
       return 0;
     }
-    const at = this.nameCount++ * 4;
+    const at = this.nameCount++ * NAME_WORDS;
     nameLog[at] = hash;
     nameLog[at + 1] = child;
     nameLog[at + 2] = nameEnd;
     nameLog[at + 3] = length;
+    nameLog[at + 4] = ticket;
     this.nameEnd = nameEnd + length;
     if (!this.unchanged()) return 0;
     return this.mode === MODE_CHILDREN ? SHORT_SECONDS : LEASE_SECONDS;
@@ -215,7 +220,8 @@ export class WatchedLeases implements Leases {
     const hash = this.names.hash(parent, memory.u8, nameOffset, length);
     const watched = this.watched(parent, parentFd);
     const believed = child === 0 ? this.standsFor(parentFd, nameOffset) : child;
-    const noted = this.names.put(nodes, hash, parent, believed, memory.u8, nameOffset, length);
+    const ticket = this.names.ticket();
+    const noted = this.names.put(nodes, hash, parent, believed, memory.u8, nameOffset, length, ticket);
     // Leases that are being taken back all at once are granted no more: the walk may be past this name.
     const sure =
       watched &&
@@ -249,10 +255,15 @@ export class WatchedLeases implements Leases {
     if (!this.unchanged()) {
       const { nodes } = this.context!;
       for (let i = 0; i < this.nodeCount; i++) nodes.setFlags(this.nodeLog[i]!, NODE_ATTR_LEASE);
-      for (let at = 0; at < this.nameCount * 4; at += 4) {
-        const { nameLog, nameBytes } = this;
+      const { names, nameLog, nameBytes, parent } = this;
+      // Of what is kept for a second at most, a note that `changing` has taken away meanwhile would be made again.
+      const again = this.mode === MODE_CHILDREN ? 0 : this.nameCount;
+      for (let at = 0; at < again * NAME_WORDS; at += NAME_WORDS) {
         const hash = nameLog[at]!;
-        this.names.put(nodes, hash, this.parent, nameLog[at + 1]!, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!);
+        const child = nameLog[at + 1]!;
+        const ticket = nameLog[at + 4]!;
+        // The reply has landed, so the caller may have gone on, and another thread have noted what came of that: it stays.
+        names.put(nodes, hash, parent, child, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!, ticket);
       }
     }
     this.nodeCount = 0;

@@ -17,13 +17,16 @@ const CHILD = 3;
 const CHILD_GENERATION = 4;
 /** Length of the name, and above it the words the record takes. */
 const LENGTH = 5;
-const NAME = 6;
+/** How late it was noted. */
+const TICKET = 6;
+const NAME = 7;
 
 const STRIPES = 64;
 const H_LOCK = 0;
 const H_BUMP = 1;
 const H_USED = 2;
 const H_LIVE = 3;
+const H_TICKET = 4;
 const H_WORDS = 16;
 /** Records come in sizes of a multiple of this many words, each size with its own list of free ones. */
 const GRAIN = 4;
@@ -93,7 +96,15 @@ export class NameTable {
     return hash ^ (hash >>> 15);
   }
 
-  /** Notes that the kernel may have the name, as `child` (0: as absent). False when there is no room: grant nothing. */
+  /** Where a note stands in the order of all notes (wraps): taken before the reply that it is about is on its way. */
+  ticket(): number {
+    return Atomics.add(this.header, H_TICKET, 1);
+  }
+
+  /**
+   * Notes that the kernel may have the name, as `child` (0: as absent). A later note that is there already stays. False
+   * when there is no room: grant nothing.
+   */
   put(
     nodes: NodeTable,
     hash: number,
@@ -102,6 +113,7 @@ export class NameTable {
     from: Uint8Array,
     offset: number,
     length: number,
+    ticket: number,
   ): boolean {
     const bucket = hash & this.mask;
     const stripe = this.stripe(bucket);
@@ -121,9 +133,13 @@ export class NameTable {
       for (let i = 0; i < length; i++) this.bytes[to + i] = from[offset + i]!;
       this.words[at + NEXT] = this.table[bucket]!;
       this.table[bucket] = at;
+      this.words[at + TICKET] = ticket;
     }
-    this.words[at + CHILD] = child;
-    this.words[at + CHILD_GENERATION] = childGeneration;
+    if (((ticket - this.words[at + TICKET]!) | 0) >= 0) {
+      this.words[at + CHILD] = child;
+      this.words[at + CHILD_GENERATION] = childGeneration;
+      this.words[at + TICKET] = ticket;
+    }
     unlock(this.header, stripe);
     return true;
   }

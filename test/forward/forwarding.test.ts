@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withActor } from '../support/actor.js';
 import { run, runOk } from '../support/programs.js';
+import { statusOf } from '../support/status.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { CLI, mountView, type View, withView } from '../support/view.js';
-import { helperOf, quantile, statusOf } from './support.js';
+import { helperOf, quantile } from './support.js';
 import { MAP, SHIFT, Watcher } from './watcher.js';
 
 const FORWARD = { map: [MAP], options: ['--forward-events', 'on'] } as const;

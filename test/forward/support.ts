@@ -2,18 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runOk } from '../support/programs.js';
-import { CLI, type View } from '../support/view.js';
-
-export interface ForwardStatus {
-  readonly helper?: { readonly state: string; readonly pid: number | null };
-  readonly counters: Readonly<Record<string, number>>;
-}
-
-export async function statusOf(view: View): Promise<ForwardStatus> {
-  const text = await runOk([process.execPath, CLI, 'status', '--json', view.mountpoint]);
-  return (JSON.parse(text) as { view: ForwardStatus }).view;
-}
+import { statusOf } from '../support/status.js';
+import type { View } from '../support/view.js';
 
 /** Resolves when the condition holds; rejects, saying what was waited for, after `timeout` ms. */
 export async function until(

@@ -5,12 +5,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { eventually, statusOf } from '../robustness/figures.js';
+import { eventually } from '../robustness/figures.js';
 import { type Actor, startActor } from '../support/actor.js';
 import { O_CREAT, O_RDWR } from '../support/constants.js';
 import { isIoUringOn } from '../support/io-uring.js';
 import { detachMountsBelow, mountAt } from '../support/mounts.js';
 import { startProgram } from '../support/programs.js';
+import { statusOf } from '../support/status.js';
 import { childEnvironment, makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { mountView, type View } from '../support/view.js';
 

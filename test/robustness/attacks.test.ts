@@ -9,10 +9,10 @@ import { withContainer } from '../regressions/harness.js';
 import { type Actor, errnoOf, withActor } from '../support/actor.js';
 import { O_RDONLY, O_RDWR, O_WRONLY } from '../support/constants.js';
 import { run, runOk, startProgram } from '../support/programs.js';
+import { statusOf } from '../support/status.js';
 import { withTempTree } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { CLI, withView } from '../support/view.js';
-import { statusOf } from './figures.js';
 
 const REFUSED = ['EACCES', 'EPERM', 'ESRCH'];
 

@@ -10,10 +10,11 @@ import { type Actor, errnoOf, startActor } from '../support/actor.js';
 import { O_CREAT, O_RDONLY, O_RDWR, S_IFREG } from '../support/constants.js';
 import { makeImage } from '../support/images.js';
 import { runOk, startProgram } from '../support/programs.js';
+import { statusOf } from '../support/status.js';
 import { makeTempDirectory, removeTempDirectory, withTempTree } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { mountView, type View, withView } from '../support/view.js';
-import { eventually, mebibytes, statusField, statusOf } from './figures.js';
+import { eventually, mebibytes, statusField } from './figures.js';
 
 const CONTAINER_ROOT = { uid: 0, gid: 0, userns: [CONTAINER_MAP] } as const;
 

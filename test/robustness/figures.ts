@@ -1,20 +1,7 @@
-// What a daemon holds and how it does, read from outside: /proc and `fuse-shiftfs status`. Nothing here enters the mount.
+// What a daemon holds and how it does, read from outside, in /proc. Nothing here enters the mount.
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { StatusReport } from '../../src/daemon/status.js';
-import type { ViewStatus } from '../../src/driver/driver.js';
-import { runOk } from '../support/programs.js';
-import { CLI, type View } from '../support/view.js';
-
-/** What `status` says of a view that serves. */
-export async function statusOf(view: View): Promise<ViewStatus> {
-  const report = JSON.parse(
-    await runOk([process.execPath, CLI, 'status', '--json', view.mountpoint], { timeout: 20_000 }),
-  ) as StatusReport;
-  if (report.view === null || report.view === undefined) throw new Error(`no status: ${JSON.stringify(report)}`);
-  return report.view;
-}
 
 /** Descriptors a process has open. */
 export function descriptorsOf(pid: number): number {

@@ -8,8 +8,9 @@ import { type Container, withContainer } from '../regressions/harness.js';
 import { type Actor, errnoOf } from '../support/actor.js';
 import { F_OFD_SETLK, F_WRLCK, O_CREAT, O_PATH, O_RDONLY, O_RDWR, S_IFIFO, S_IFREG } from '../support/constants.js';
 import { runOk } from '../support/programs.js';
+import { statusOf } from '../support/status.js';
 import { CONTAINER_MAP } from '../support/userns.js';
-import { descriptorsOf, eventually, mebibytes, statusField, statusOf } from './figures.js';
+import { descriptorsOf, eventually, mebibytes, statusField } from './figures.js';
 
 /** Soft and hard: the daemon cannot raise it again. */
 const limit = (descriptors: number): readonly string[] => ['prlimit', `--nofile=${descriptors}:${descriptors}`];

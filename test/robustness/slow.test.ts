@@ -6,9 +6,10 @@ import { expect, test } from 'vitest';
 import { withContainer } from '../regressions/harness.js';
 import { type Actor, errnoOf } from '../support/actor.js';
 import { O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } from '../support/constants.js';
+import { statusOf } from '../support/status.js';
 import { startCrowd } from './crowd.js';
 import { withFaultyUnderlay } from './faulty-underlay.js';
-import { eventually, statusOf } from './figures.js';
+import { eventually } from './figures.js';
 
 /** So that data stalls in the daemon, and not in the kernel. */
 const THROUGH_US = ['--passthrough', 'off'];

@@ -16,12 +16,13 @@ import { complaintsOf } from '../regressions/harness.js';
 import { type Actor, errnoOf, startActor } from '../support/actor.js';
 import { S_IFREG } from '../support/constants.js';
 import { makeImage } from '../support/images.js';
+import { statusOf } from '../support/status.js';
 import { makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { mountView, type View } from '../support/view.js';
 import { startCrowd } from './crowd.js';
 import { withFaultyUnderlay } from './faulty-underlay.js';
-import { descriptorsOf, eventually, mebibytes, statusField, statusOf } from './figures.js';
+import { descriptorsOf, eventually, mebibytes, statusField } from './figures.js';
 
 const minutes = Number(process.env['FUSE_SHIFTFS_SOAK_MINUTES'] ?? '0.4');
 const firstSeed = Number(process.env['FUSE_SHIFTFS_SOAK_SEED'] ?? Math.floor(Math.random() * 1e9));
