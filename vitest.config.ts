@@ -28,7 +28,7 @@ const uring = {
     'test/coherence/checkout.test.ts',
     'test/coherence/random.test.ts',
   ],
-  env: { FUSE_SHIFTFS_TEST_MODES: process.env['FUSE_SHIFTFS_TEST_MODES'] ?? 'strict,lease-fanotify' },
+  env: { FUSE_SHIFTFS_TEST_MODES: process.env['FUSE_SHIFTFS_TEST_MODES'] ?? 'strict,lease-fanotify,lease-forwarding' },
 };
 
 export default defineConfig({

@@ -288,6 +288,10 @@ class Watcher implements Watching {
     this.breaker.recheckName(parent, generation, name);
   }
 
+  wantHelper(): void {
+    port.postMessage({ kind: 'forward' } satisfies ThreadMessage);
+  }
+
   devicesOf(handle: EventHandle): readonly number[] {
     if (handle.type < 0) return [];
     const key = `${handle.fsidLo}:${handle.fsidHi}`;

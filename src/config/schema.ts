@@ -186,7 +186,7 @@ export const mountSchema = z.strictObject({
     switchWord().prefault('auto'),
     { group: 'Coherence', argument: 'SWITCH' },
     'Let inotify watchers inside the container see changes made on the host; it needs fanotify and a view that is not ' +
-      'read-only. auto is off for now.',
+      'read-only. auto is on where that is so, and starts a process (40 MB) with the first such change.',
   ),
 
   'read-only': described(

@@ -180,7 +180,7 @@ class KernelView implements MountedView {
       await this.startThreads();
       await this.startAliases(device);
       if (this.coherence !== null) await this.startWatcher(device);
-      this.startHelper();
+      if (options.forwardEvents === 'on') await this.startHelper();
     } catch (error) {
       if (this.mounted) unmount(options.mountpoint, true);
       closeSync(device);
@@ -343,27 +343,28 @@ class KernelView implements MountedView {
     return null;
   }
 
-  /**
-   * What the host does can be repeated on a view that takes changes, by whoever is told of each. Only when asked for: a
-   * repeated rename and a lookup of the container that meet in the kernel can give that lookup ESTALE.
-   */
+  /** What the host does can be repeated on a view that takes changes, by whoever is told of each. */
   private wantForwarding(): boolean {
     const { forwardEvents, readOnly } = this.options;
-    return forwardEvents === 'on' && !readOnly;
+    return forwardEvents !== 'off' && !readOnly;
   }
 
-  /** Not waited for: what is to be forwarded waits until it is there. */
-  private startHelper(): void {
-    const { options } = this;
-    const mount = this.helper === undefined ? undefined : mountAt(readMounts(), options.mountpoint);
-    if (mount !== undefined) this.helper!.start(options.mountpoint, mount.device);
-    else if (options.forwardEvents === 'on') {
+  /**
+   * The helper, which takes 40 MB, is started with the first change that is to be forwarded, unless it was asked for. It is
+   * not waited for: what is to be forwarded waits until it is there.
+   */
+  private async startHelper(): Promise<void> {
+    const { helper } = this;
+    if (helper === undefined) {
       throw new ShiftfsError(
         'UNSUPPORTED',
         'changes of the source cannot be forwarded to watchers in the view',
         'It needs --coherence lease, fanotify, and a view that is not read-only; use --forward-events auto.',
       );
     }
+    if (helper.state !== 'waiting') return;
+    helper.start();
+    if (!this.overIoUring) await this.addThreads(WAITING_FOR_HELPER, KIND_DEVICE, -1);
   }
 
   /** Starts the thread that lets the kernel forget where directories were. */
@@ -384,7 +385,11 @@ class KernelView implements MountedView {
   /** Starts the thread that reads what changes; leases are granted from here on. */
   private async startWatcher(device: number): Promise<void> {
     const { shared, group, wake, mode, forward } = this.coherence!;
-    if (forward !== null) this.helper = new HelperProcess(forward, new Int32Array(shared.control), this.log);
+    const { mountpoint } = this.options;
+    const mount = mountAt(readMounts(), mountpoint);
+    if (forward !== null && mount !== undefined) {
+      this.helper = new HelperProcess(forward, new Int32Array(shared.control), this.log, mountpoint, mount.device);
+    }
     const file = group >= 0 ? '../coherence/fanotify-thread.js' : '../coherence/chokidar-thread.js';
     const data: WatcherData | ChokidarData =
       group >= 0
@@ -403,6 +408,7 @@ class KernelView implements MountedView {
     await new Promise<void>((resolve, reject) => {
       watcher.on('message', (message: ThreadMessage) => {
         if (message.kind === 'ready') resolve();
+        else if (message.kind === 'forward') void this.startHelper();
         else if (message.kind === 'log') this.log[message.level](message.fields, message.message);
       });
       watcher.on('error', (error) => {
@@ -540,7 +546,8 @@ class KernelView implements MountedView {
     this.supervisor.on('error', (error) => this.fail(error));
     if (this.accompanied) this.startCompanion();
     if (!this.overIoUring) {
-      await Promise.all(Array.from({ length: this.workers }, () => this.startThread(KIND_DEVICE, -1)));
+      const threads = Math.min(this.options.workers, this.maxWorkers);
+      await Promise.all(Array.from({ length: threads }, () => this.startThread(KIND_DEVICE, -1)));
       return;
     }
     // FORGET, INTERRUPT and what comes before the queues are there arrive by the device.
@@ -556,13 +563,6 @@ class KernelView implements MountedView {
   }
 
   private growing = false;
-
-  /** Serving threads on the device road. */
-  private get workers(): number {
-    const { options, maxWorkers } = this;
-    const waiting = (this.coherence?.forward ?? null) === null ? 0 : WAITING_FOR_HELPER;
-    return Math.min(options.workers + waiting, maxWorkers);
-  }
 
   private get overIoUring(): boolean {
     return (this.agreed!.flags2 & INIT2.OVER_IO_URING) !== 0;
@@ -600,16 +600,19 @@ class KernelView implements MountedView {
   /** Twice as many threads for a queue, or for the device (-1): all that there are have been stuck for a while. */
   private async grow(queue: number): Promise<void> {
     if (this.growing) return;
-    this.growing = true;
     const there = this.threadsOf(queue);
-    const more = Math.min(there, this.maxWorkers - this.threads.length);
-    this.log.debug({ queue, threads: there, more }, 'serving threads are stuck in the underlay');
+    this.log.debug({ queue, threads: there }, 'serving threads are stuck in the underlay');
+    await this.addThreads(there, queue < 0 ? KIND_DEVICE : KIND_SPARE, queue);
+  }
+
+  /** As many more serving threads as there may be, up to `wanted`, while requests are served. */
+  private async addThreads(wanted: number, kind: WorkerData['kind'], queue: number): Promise<void> {
+    this.growing = true;
+    const more = Math.min(wanted, this.maxWorkers - this.threads.length);
     // A thread cannot give cached descriptors back before it runs.
     this.nodes!.evict(more * DESCRIPTORS_A_THREAD);
     try {
-      await Promise.all(
-        Array.from({ length: more }, () => this.startThread(queue < 0 ? KIND_DEVICE : KIND_SPARE, queue)),
-      );
+      await Promise.all(Array.from({ length: more }, () => this.startThread(kind, queue)));
     } catch (error) {
       this.log.warn({ err: error }, 'cannot start more serving threads');
     }

@@ -35,6 +35,7 @@ import {
   ACK_GONE,
   ACK_HELLO,
   type ForwardShared,
+  HELPER_GONE,
   JOB,
   KIND,
   RECORDS,
@@ -71,6 +72,8 @@ export interface Watching {
   find(handle: EventHandle, device: number): number;
   /** Makes the kernel ask again for a name, unless it is a directory that it knows to be there. */
   recheckName(parent: number, generation: number, name: Uint8Array): void;
+  /** There is something for a helper to do; called once. */
+  wantHelper(): void;
 }
 
 interface Job {
@@ -124,6 +127,8 @@ export class Forwarder {
   /** Changes of this event may have been made at any time after this (Date.now()). */
   private since = 0;
   private identified = false;
+  /** A helper was asked for: where nobody changes anything on the host, there is none. */
+  private asked = false;
   /** The pipe was full. */
   wantsRoom = false;
 
@@ -366,12 +371,15 @@ export class Forwarder {
   }
 
   private add(job: Job): void {
-    if (this.queue.length - this.head >= QUEUE_MAX) {
+    if (this.queue.length - this.head >= QUEUE_MAX || Atomics.load(this.helper, 0) === HELPER_GONE) {
       this.count('forward_dropped', 1);
       this.stopWaiting(job);
       return;
     }
     this.queue.push(job);
+    if (this.asked) return;
+    this.asked = true;
+    this.watching.wantHelper();
   }
 
   private stopWaiting(job: Job): void {

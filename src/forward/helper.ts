@@ -1,5 +1,5 @@
-// Starts the helper, and starts it again when it dies, on the daemon's main thread. Whatever happens to it, the mount goes
-// on: what it does not do is only that nobody wakes.
+// Starts the helper, when it is asked for or when there is something for it to do, and starts it again when it dies, on the
+// daemon's main thread. Whatever happens to it, the mount goes on: what it does not do is only that nobody wakes.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,7 @@ import { F_SETFL, O_NONBLOCK, O_WRONLY } from '../linux/abi.js';
 import { pipe } from '../linux/process.js';
 import { fcntl } from '../linux/syscalls.js';
 import type { ForwardWiring } from './forwarder.js';
-import { type ForwardShared, HELPER_EXIT } from './jobs.js';
+import { type ForwardShared, HELPER_EXIT, HELPER_GONE, NO_HELPER } from './jobs.js';
 
 const PROGRAM = fileURLToPath(new URL('./helper-main.js', import.meta.url));
 /** What little it does needs no more (V8's flags). */
@@ -19,22 +19,25 @@ const PAUSE_MS = 50;
 const PAUSE_MAX_MS = 30_000;
 const SETTLED_MS = 10_000;
 
-export type HelperState = 'off' | 'starting' | 'running' | 'restarting' | 'gone';
+/** `waiting`: for the first change by the host that somebody in the view may be waiting for. */
+export type HelperState = 'waiting' | 'starting' | 'running' | 'restarting' | 'gone';
 
 export class HelperProcess {
   readonly wiring: ForwardWiring;
-  state: HelperState = 'off';
+  state: HelperState = 'waiting';
   private readonly jobs: { readonly read: number; readonly write: number };
   private readonly answers: { readonly read: number; readonly write: number };
   private readonly control: Int32Array;
   private readonly helper: Int32Array;
   private readonly log: Logger;
   private pause = PAUSE_MS;
-  private mountpoint = '';
-  private device = '';
+  private readonly mountpoint: string;
+  private readonly device: string;
 
-  /** `control` holds the counters of coherence. */
-  constructor(shared: ForwardShared, control: Int32Array, log: Logger) {
+  /** For the view that is mounted on `mountpoint`, whose device is MAJOR:MINOR; `control` holds the counters of coherence. */
+  constructor(shared: ForwardShared, control: Int32Array, log: Logger, mountpoint: string, device: string) {
+    this.mountpoint = mountpoint;
+    this.device = device;
     // Both ends stay open here: the next helper takes what the one before has left in the pipe.
     this.jobs = pipe();
     this.answers = pipe();
@@ -45,10 +48,8 @@ export class HelperProcess {
     this.log = log;
   }
 
-  /** Starts it for a view that is mounted; `device` is the view's, MAJOR:MINOR. */
-  start(mountpoint: string, device: string): void {
-    this.mountpoint = mountpoint;
-    this.device = device;
+  /** Starts it; once. */
+  start(): void {
     this.state = 'starting';
     this.spawn();
   }
@@ -80,7 +81,7 @@ export class HelperProcess {
     });
     // Node calls this in the turn in which it reaps the process, before which the pid cannot be anybody else's.
     const ended = (code: number | null, signal: string | null): void => {
-      Atomics.store(this.helper, 0, -1);
+      Atomics.store(this.helper, 0, code === HELPER_EXIT.gone ? HELPER_GONE : NO_HELPER);
       if (code === HELPER_EXIT.gone) {
         this.state = 'gone';
         return;

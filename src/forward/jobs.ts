@@ -106,9 +106,13 @@ export const ACK_GONE = 5;
 /** Bytes that the daemon and the helper share, for gate.ts. */
 export const GATE_BYTES = 4096;
 
+/** There is none at this moment; there will never be one again. */
+export const NO_HELPER = -1;
+export const HELPER_GONE = -2;
+
 /** What the threads of the daemon share about forwarding. */
 export interface ForwardShared {
-  /** One word: the pid of the helper in our pid namespace, or -1. */
+  /** One word: the pid of the helper in our pid namespace, NO_HELPER, or HELPER_GONE. */
   readonly helper: SharedArrayBuffer;
   readonly records: SharedArrayBuffer;
   /** Descriptor of the word of gate.ts. */
@@ -117,7 +121,7 @@ export interface ForwardShared {
 
 export function createForwardShared(): ForwardShared {
   const helper = new SharedArrayBuffer(4);
-  new Int32Array(helper)[0] = -1;
+  new Int32Array(helper)[0] = NO_HELPER;
   const gate = createSharedBlock('fuse-shiftfs-gate', GATE_BYTES);
   return { helper, records: new SharedArrayBuffer(RECORDS * JOB.bytes), gate };
 }

@@ -25,7 +25,7 @@ const modes: readonly Mode[] = [
   {
     name: 'lease-fanotify',
     server: 'fuse-shiftfs',
-    options: ['--coherence', 'lease', '--watcher', 'fanotify'],
+    options: ['--coherence', 'lease', '--watcher', 'fanotify', '--forward-events', 'off'],
     bound: LEASE_BOUND,
   },
   {
@@ -52,7 +52,7 @@ const modes: readonly Mode[] = [
   },
 ];
 
-const DEFAULT_MODES = ['idmapped', 'strict', 'lease-fanotify', 'lease-chokidar', 'ttl'];
+const DEFAULT_MODES = ['idmapped', 'strict', 'lease-fanotify', 'lease-forwarding', 'lease-chokidar', 'ttl'];
 
 /** FUSE_SHIFTFS_TEST_MODES=strict,ttl,... chooses; printed, so that nobody takes one run for another. */
 export const selectedModes: readonly Mode[] = (() => {

@@ -200,6 +200,38 @@ test('a view that is read-only has no forwarding, and says so', async () => {
   );
 });
 
+test('left to itself it starts its process with the first change by the host, which is told, too', async () => {
+  await withView({ map: [MAP] }, async (view) => {
+    const children = async () => (await runOk(['sh', '-c', `cat /proc/${view.pid}/task/*/children`])).trim();
+    const threads = async () => Number(await runOk(['sh', '-c', `ls /proc/${view.pid}/task | wc -l`]));
+    // What the container does itself is no reason.
+    const container = { userns: [CONTAINER_MAP], uid: 0, gid: 0 };
+    await runOk(['mkdir', `${view.mountpoint}/d`], container);
+    const watcher = await Watcher.start({ directory: `${view.mountpoint}/d`, container: true });
+    try {
+      await runOk(['sh', '-c', 'echo own > own'], {
+        cwd: `${view.mountpoint}/d`,
+        userns: [CONTAINER_MAP],
+        uid: 0,
+        gid: 0,
+      });
+      await watcher.sees('CREATE', 'own');
+      expect((await statusOf(view)).helper).toEqual({ state: 'waiting', pid: null });
+      expect(await children()).toBe('');
+      const before = await threads();
+      writeFileSync(`${view.source}/d/first`, 'first');
+      await watcher.sees('CREATE', 'first');
+      const pid = await helperOf(view);
+      expect(await children()).toBe(`${pid}`);
+      await until('more threads', async () => (await threads()) > before);
+      await watcher.settled(`${view.source}/d`);
+      expect(watcher.take().filter(({ what, path }) => `${what} ${path}` === 'CREATE first')).toHaveLength(1);
+    } finally {
+      await watcher.stop();
+    }
+  });
+});
+
 test('switched off it costs nothing: no process, no thread, no more requests', async () => {
   const shape = async (option: string) =>
     withView({ map: [MAP], options: ['--forward-events', option] }, async (view) => {

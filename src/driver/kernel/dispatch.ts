@@ -132,7 +132,7 @@ export class Dispatcher {
   private readonly context: Context;
   private readonly surroundings: Surroundings;
   private readonly setxattrExt: boolean;
-  /** One word: the pid of the helper of src/forward, or -1. */
+  /** One word: the pid of the helper of src/forward, or negative. */
   private readonly helper: Int32Array;
   private readonly forwarded: Forwarded | null;
 

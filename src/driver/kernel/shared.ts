@@ -205,6 +205,8 @@ export type ThreadMessage =
   | { readonly kind: 'grow'; readonly queue: number }
   /** A directory is to be watched, or not any more (chokidar). */
   | { readonly kind: 'arm' | 'disarm'; readonly slot: number; readonly generation: number }
+  /** The host has changed something that a watcher in the view may wait for. */
+  | { readonly kind: 'forward' }
   | { readonly kind: 'ended'; readonly errno: number }
   | {
       readonly kind: 'log';
