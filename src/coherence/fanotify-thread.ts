@@ -50,6 +50,7 @@ const EVENT_BYTES = 65536;
 const EVENT_MAX = 1024;
 /** Between two looks at whether replies have landed, ms. */
 const RECHECK_MS = 1;
+const DOT = 46;
 const POLLIN = 1;
 /** What /proc/self/mountinfo reports a change by (fs/proc_namespace.c, mounts_poll). */
 const POLLPRI = 2;
@@ -228,8 +229,10 @@ class Watcher implements Watching {
     const { event, context, breaker } = this;
     const { nodes } = context;
     this.forwarder?.collect(event);
-    for (const device of this.devicesOf(event.object)) {
-      const slot = this.find(event.object, device);
+    // What happens to a directory itself is told with its own handle as the directory's, and the name "." (fanotify(7)).
+    const itself = event.nameLength === 1 && this.memory.u8[event.name] === DOT ? event.directory : event.object;
+    for (const device of this.devicesOf(itself)) {
+      const slot = this.find(itself, device);
       if (slot === 0) continue;
       breaker.breakNode(slot);
       nodes.forget(slot, 1);

@@ -9,7 +9,7 @@ import { run, runOk } from '../support/programs.js';
 import { statusOf } from '../support/status.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { CLI, mountView, type View, withView } from '../support/view.js';
-import { helperOf, quantile } from './support.js';
+import { helperOf, quantile, until } from './support.js';
 import { MAP, SHIFT, Watcher } from './watcher.js';
 
 const FORWARD = { map: [MAP], options: ['--forward-events', 'on'] } as const;
