@@ -23,14 +23,17 @@ export function usersOf(mountpoint: string): Users {
   return { processes, mounts: mountsBelow(readMounts(), mountpoint).map((mount) => mount.mountpoint) };
 }
 
-/** Pids, one a mount namespace, of those that have a copy of the file system `device` (major:minor) mounted. */
-export function holdersOf(device: string): number[] {
+/**
+ * Pids, one a mount namespace, of those that have a copy of the file system `device` (major:minor) mounted. Not the helper of
+ * its daemon (src/forward), which has one and leaves by itself.
+ */
+export function holdersOf(device: string, daemon: number): number[] {
   const seen = new Set<string>();
   const holders: number[] = [];
   for (const name of readdirSync('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
     const namespace = readLink(`/proc/${name}/ns/mnt`);
-    if (namespace === undefined || seen.has(namespace)) continue;
+    if (namespace === undefined || seen.has(namespace) || parentOf(name) === daemon) continue;
     seen.add(namespace);
     try {
       if (readMounts(`/proc/${name}/mountinfo`).some((mount) => mount.device === device)) holders.push(Number(name));
@@ -63,6 +66,16 @@ function useBy(pid: string, mountpoint: string): string | undefined {
     if (isBelow(path)) return `mapped file ${path}`;
   }
   return undefined;
+}
+
+/** The fourth field of proc_pid_stat(5), counted from behind the name, which may hold anything. */
+function parentOf(pid: string): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
+  }
 }
 
 function commandOf(pid: string): string {

@@ -91,7 +91,7 @@ async function waitForEnd(record: ViewRecord, device: string): Promise<void> {
     const waited = performance.now() - start;
     if (isStopped(record)) return say('was stopped by a signal and ends when it is continued or killed');
     if (waited > NAMESPACES_AFTER_MS) {
-      const holders = holdersOf(device);
+      const holders = holdersOf(device, record.pid);
       if (holders.length > 0) return say(`serves copies of it in mount namespaces of processes ${holders.join(', ')}`);
     }
     if (waited > WAIT_MS) return say('is still there');

@@ -173,7 +173,9 @@ export class Breaker {
     const generation = nodes.generation(parent);
     const hash = names.hash(parent, bytes, offset, length);
     if (!names.get(hash, parent, generation, bytes, offset, length, record)) return;
-    this.dropUnlessValid(hash, record, this.isDirectory(record) ? 'look' : now, moved);
+    if (this.dropUnlessValid(hash, record, this.isDirectory(record) ? 'look' : now, moved)) return;
+    // A reply on its way may have read what was there before, and its note have been replaced by the one that is right.
+    if (this.flying !== null) this.batch.push({ slot: parent, generation, name: bytes.slice(offset, offset + length) });
   }
 
   /**
@@ -223,6 +225,9 @@ export class Breaker {
     const { child, childGeneration } = record;
     this.dropUnlessValid(hash, record, 'look', false);
     if (child !== 0 && nodes.resolve(child, childGeneration) !== 0) this.breakNode(child);
+    // The name may have been given to something else while it was looked at.
+    const other = record.child;
+    if (other !== child && other !== 0 && nodes.resolve(other, record.childGeneration) !== 0) this.breakNode(other);
   }
 
   /** Revalidates the names of one directory, by looking: for a watcher that cannot say which of them changed. */
@@ -269,7 +274,8 @@ export class Breaker {
     );
   }
 
-  private dropUnlessValid(hash: number, record: NameRecord, known: Standing | 'look', moved: boolean): void {
+  /** Whether it was dropped. */
+  private dropUnlessValid(hash: number, record: NameRecord, known: Standing | 'look', moved: boolean): boolean {
     const { nodes } = this.context;
     for (let looks = 1; ; looks++) {
       const { parent, parentGeneration, name, length, child, childGeneration } = record;
@@ -279,16 +285,16 @@ export class Breaker {
       const verdict = judgeName(child, alive || now === 0 || now === 'dead' ? now : 'other', moved);
       if (verdict.valid) {
         count(this.control, 'kept_valid');
-        return;
+        return false;
       }
       if (known === 'look' && looks < LOOKS) {
         // The container itself may have changed the name between its note and the look: then there is another note, or
         // none. What it has just made must not be taken from it, as it may be in use (see `move` in leases.ts).
-        if (!this.names.get(hash, parent, parentGeneration, name, 0, length, record)) return;
+        if (!this.names.get(hash, parent, parentGeneration, name, 0, length, record)) return false;
         if (record.child !== child || record.childGeneration !== childGeneration) continue;
       }
       this.drop(hash, record, verdict.reason);
-      return;
+      return true;
     }
   }
 

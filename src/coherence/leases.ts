@@ -10,7 +10,8 @@
 //   4. if the sequence moved: grant nothing          3. tell it again when those replies have landed
 //   5. when the reply has landed and the sequence
 //      moved: note the lease again, unless there
-//      is a later note
+//      is a later note (not where leases last for
+//      less than a second anyhow: MODE_CHILDREN)
 //
 // A thread that read before the change either sees the sequence move (and grants nothing) or is one of the replies that
 // are told again (3). A thread that read after it may have its note cleared by 2: if its reply lands before the kernel is
@@ -112,8 +113,8 @@ export class WatchedLeases implements Leases {
     for (let i = 0; i < length; i++) nameBytes[nameEnd + i] = memory.u8[offset + i]!;
     const hash = this.names.hash(this.parent, nameBytes, nameEnd, length);
     const child = present ? result.node : 0;
-    const ticket = this.names.ticket();
-    if (!this.names.put(nodes, hash, this.parent, child, nameBytes, nameEnd, length, ticket)) {
+    const ticket = this.names.put(nodes, hash, this.parent, child, nameBytes, nameEnd, length);
+    if (ticket === 0) {
       if (Atomics.exchange(this.control, COHERENCE.crowded, 1) === 0) this.watch.wake();
       return 0;
     }
@@ -220,8 +221,7 @@ export class WatchedLeases implements Leases {
     const hash = this.names.hash(parent, memory.u8, nameOffset, length);
     const watched = this.watched(parent, parentFd);
     const believed = child === 0 ? this.standsFor(parentFd, nameOffset) : child;
-    const ticket = this.names.ticket();
-    const noted = this.names.put(nodes, hash, parent, believed, memory.u8, nameOffset, length, ticket);
+    const noted = this.names.put(nodes, hash, parent, believed, memory.u8, nameOffset, length) !== 0;
     // Leases that are being taken back all at once are granted no more: the walk may be past this name.
     const sure =
       watched &&
@@ -263,7 +263,7 @@ export class WatchedLeases implements Leases {
         const child = nameLog[at + 1]!;
         const ticket = nameLog[at + 4]!;
         // The reply has landed, so the caller may have gone on, and another thread have noted what came of that: it stays.
-        names.put(nodes, hash, parent, child, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!, ticket);
+        names.putAgain(nodes, hash, parent, child, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!, ticket);
       }
     }
     this.nodeCount = 0;

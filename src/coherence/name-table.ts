@@ -96,14 +96,9 @@ export class NameTable {
     return hash ^ (hash >>> 15);
   }
 
-  /** Where a note stands in the order of all notes (wraps): taken before the reply that it is about is on its way. */
-  ticket(): number {
-    return Atomics.add(this.header, H_TICKET, 1);
-  }
-
   /**
-   * Notes that the kernel may have the name, as `child` (0: as absent). A later note that is there already stays. False
-   * when there is no room: grant nothing.
+   * Notes that the kernel may have the name, as `child` (0: as absent), before the reply that says so is on its way. The
+   * ticket of the note, which tells where it stands in the order of all notes; 0 when there is no room: grant nothing.
    */
   put(
     nodes: NodeTable,
@@ -113,8 +108,35 @@ export class NameTable {
     from: Uint8Array,
     offset: number,
     length: number,
+  ): number {
+    return this.write(nodes, hash, parent, child, from, offset, length, 0);
+  }
+
+  /** Makes a note again that may have been taken away since. A later note that is there stays. */
+  putAgain(
+    nodes: NodeTable,
+    hash: number,
+    parent: number,
+    child: number,
+    from: Uint8Array,
+    offset: number,
+    length: number,
     ticket: number,
-  ): boolean {
+  ): void {
+    this.write(nodes, hash, parent, child, from, offset, length, ticket);
+  }
+
+  /** `ticket` 0: a new note. */
+  private write(
+    nodes: NodeTable,
+    hash: number,
+    parent: number,
+    child: number,
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    ticket: number,
+  ): number {
     const bucket = hash & this.mask;
     const stripe = this.stripe(bucket);
     const childGeneration = child === 0 ? 0 : nodes.generation(child);
@@ -124,7 +146,7 @@ export class NameTable {
       at = this.allocate((NAME * 4 + length + 3) >> 2);
       if (at === 0) {
         unlock(this.header, stripe);
-        return false;
+        return 0;
       }
       this.words[at + PARENT] = parent;
       this.words[at + PARENT_GENERATION] = nodes.generation(parent);
@@ -135,13 +157,21 @@ export class NameTable {
       this.table[bucket] = at;
       this.words[at + TICKET] = ticket;
     }
-    if (((ticket - this.words[at + TICKET]!) | 0) >= 0) {
+    const own = ticket === 0 ? this.nextTicket() : ticket;
+    // Only a note made lately can be later than one that is made again (the order wraps); a new one is the last there is.
+    if (ticket === 0 || ((own - this.words[at + TICKET]!) | 0) >= 0) {
       this.words[at + CHILD] = child;
       this.words[at + CHILD_GENERATION] = childGeneration;
-      this.words[at + TICKET] = ticket;
+      this.words[at + TICKET] = own;
     }
     unlock(this.header, stripe);
-    return true;
+    return own;
+  }
+
+  /** Never 0. */
+  private nextTicket(): number {
+    const ticket = Atomics.add(this.header, H_TICKET, 1);
+    return ticket === 0 ? Atomics.add(this.header, H_TICKET, 1) : ticket;
   }
 
   /** Finds what the kernel was given for a name and copies it to `record`. False when it was given nothing. */

@@ -38,7 +38,7 @@ import { featureNames, type InitWishes, MAX_WRITE, type Negotiated, negotiate, w
 import { argumentSizes, IN_HEADER, INIT_OUT, INIT2, OP, OUT_HEADER } from '../fuse/protocol.js';
 import { Request } from '../fuse/request.js';
 import { IdMap } from '../idmap/map.js';
-import { O_CLOEXEC } from '../linux/abi.js';
+import { MS_RDONLY, O_CLOEXEC } from '../linux/abi.js';
 import { EBUSY, EINTR, ENODEV, ENOENT, EPERM, errnoName } from '../linux/errno.js';
 import { openGroup } from '../linux/fanotify.js';
 import { Memory } from '../linux/memory.js';
@@ -332,12 +332,15 @@ class KernelView implements MountedView {
       return null;
     }
     const wake = call2(NR.eventfd2, 0, O_CLOEXEC);
-    const forward = this.wantForwarding() ? createForwardShared() : null;
-    if (armDevice(context, group, root)) return { shared, group, wake, mode: MODE_FILESYSTEM, forward };
-    process.chdir('/proc/self/fd');
-    const armed = armInode(context, group, ROOT_SLOT);
-    process.chdir('/');
-    if (armed) return { shared, group, wake, mode: MODE_INODES, forward };
+    let mode = armDevice(context, group, root) ? MODE_FILESYSTEM : 0;
+    if (mode === 0) {
+      process.chdir('/proc/self/fd');
+      if (armInode(context, group, ROOT_SLOT)) mode = MODE_INODES;
+      process.chdir('/');
+    }
+    if (mode !== 0) {
+      return { shared, group, wake, mode, forward: this.wantForwarding() ? createForwardShared() : null };
+    }
     close(group);
     close(wake);
     return null;
@@ -345,8 +348,7 @@ class KernelView implements MountedView {
 
   /** What the host does can be repeated on a view that takes changes, by whoever is told of each. */
   private wantForwarding(): boolean {
-    const { forwardEvents, readOnly } = this.options;
-    return forwardEvents !== 'off' && !readOnly;
+    return this.options.forwardEvents !== 'off' && (mountFlags(this.options) & MS_RDONLY) === 0;
   }
 
   /**
@@ -364,7 +366,7 @@ class KernelView implements MountedView {
     }
     if (helper.state !== 'waiting') return;
     helper.start();
-    if (!this.overIoUring) await this.addThreads(WAITING_FOR_HELPER, KIND_DEVICE, -1);
+    if (!this.overIoUring) await this.addThreads(WAITING_FOR_HELPER, KIND_DEVICE, -1, true);
   }
 
   /** Starts the thread that lets the kernel forget where directories were. */
@@ -409,6 +411,7 @@ class KernelView implements MountedView {
       watcher.on('message', (message: ThreadMessage) => {
         if (message.kind === 'ready') resolve();
         else if (message.kind === 'forward') void this.startHelper();
+        else if (message.kind === 'ended') this.helper?.giveUp();
         else if (message.kind === 'log') this.log[message.level](message.fields, message.message);
       });
       watcher.on('error', (error) => {
@@ -430,6 +433,7 @@ class KernelView implements MountedView {
     const { shared } = this.coherence!;
     Atomics.store(new Int32Array(shared.control), COHERENCE.mode, 0);
     this.watcher = undefined;
+    this.helper?.giveUp();
     const message =
       'the watcher of the underlay broke: nothing is cached any more; restart the daemon to have leases again, and please report this';
     this.log.error({ err: error }, message);
@@ -602,21 +606,21 @@ class KernelView implements MountedView {
     if (this.growing) return;
     const there = this.threadsOf(queue);
     this.log.debug({ queue, threads: there }, 'serving threads are stuck in the underlay');
-    await this.addThreads(there, queue < 0 ? KIND_DEVICE : KIND_SPARE, queue);
+    this.growing = true;
+    await this.addThreads(there, queue < 0 ? KIND_DEVICE : KIND_SPARE, queue, false);
+    this.growing = false;
   }
 
-  /** As many more serving threads as there may be, up to `wanted`, while requests are served. */
-  private async addThreads(wanted: number, kind: WorkerData['kind'], queue: number): Promise<void> {
-    this.growing = true;
+  /** As many more serving threads as there may be, up to `wanted`, while requests are served. `warm`: nobody waits for them. */
+  private async addThreads(wanted: number, kind: WorkerData['kind'], queue: number, warm: boolean): Promise<void> {
     const more = Math.min(wanted, this.maxWorkers - this.threads.length);
     // A thread cannot give cached descriptors back before it runs.
     this.nodes!.evict(more * DESCRIPTORS_A_THREAD);
     try {
-      await Promise.all(Array.from({ length: more }, () => this.startThread(kind, queue)));
+      await Promise.all(Array.from({ length: more }, () => this.startThread(kind, queue, warm)));
     } catch (error) {
       this.log.warn({ err: error }, 'cannot start more serving threads');
     }
-    this.growing = false;
   }
 
   private threadsOf(queue: number): number {
@@ -624,9 +628,9 @@ class KernelView implements MountedView {
     return this.threads.filter((_, index) => workers[index * WORKER.words + WORKER.queue] === queue + 1).length;
   }
 
-  private startThread(kind: WorkerData['kind'], queue: number): Promise<void> {
+  private startThread(kind: WorkerData['kind'], queue: number, warm = true): Promise<void> {
     const index = this.threads.length;
-    const data: WorkerData = { ...this.workerData!, index, kind, queue, warm: !this.growing };
+    const data: WorkerData = { ...this.workerData!, index, kind, queue, warm };
     const thread = new Worker(fileURLToPath(new URL('./kernel/worker.js', import.meta.url)), { workerData: data });
     this.threads.push(thread);
     let serving = false;

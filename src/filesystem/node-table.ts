@@ -40,6 +40,9 @@ const HOLDER = 23;
 /** Where its place is remembered (see `names`); 0 nowhere. */
 const NAMED = 24;
 
+/** Nodes that were written and are gone, of which is remembered when that was: a power of two. */
+const WRITTEN_PLACES = 1024;
+
 /** Longest handle kept in a node: ext4, tmpfs, xfs, btrfs, f2fs and overlay-less ZFS all fit. */
 export const HANDLE_BYTES_MAX = (IDENTITY_WORDS - 1) * 4;
 
@@ -110,6 +113,7 @@ export interface NodeTableShared {
   readonly table: SharedArrayBuffer;
   readonly ring: SharedArrayBuffer;
   readonly names: SharedArrayBuffer;
+  readonly written: SharedArrayBuffer;
 }
 
 export interface NodeTableOptions {
@@ -161,7 +165,14 @@ export function createNodeTable(options: NodeTableOptions): NodeTableShared {
     table: new SharedArrayBuffer(buckets * 4),
     ring: new SharedArrayBuffer(ringSize * 4),
     names: new SharedArrayBuffer((Math.min(options.capacity, NAMES_MAX) + 1) * NAME_STRIDE * 4),
+    written: new SharedArrayBuffer(WRITTEN_PLACES * 8),
   };
+}
+
+function hashOf(first: number, second: number, third: number, device: number): number {
+  let hash = Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b) ^ Math.imul(third, 0xc2b2ae35) ^ device;
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return hash ^ (hash >>> 13);
 }
 
 export class NodeTable {
@@ -173,6 +184,7 @@ export class NodeTable {
   private readonly ring: Int32Array;
   private readonly names: Uint32Array;
   private readonly nameBytes: Uint8Array;
+  private readonly written: Int32Array;
   private readonly mask: number;
   private readonly closeDescriptor: (fd: number) => void;
   private readonly closeBacking: (id: number) => void;
@@ -193,6 +205,7 @@ export class NodeTable {
     this.ring = new Int32Array(shared.ring);
     this.names = new Uint32Array(shared.names);
     this.nameBytes = new Uint8Array(shared.names);
+    this.written = new Int32Array(shared.written);
     this.mask = shared.buckets - 1;
     this.closeDescriptor = closeDescriptor;
     this.closeBacking = closeBacking;
@@ -484,6 +497,26 @@ export class NodeTable {
     return written !== 0 && ((written - since) | 0) >= 0;
   }
 
+  /** The same of an inode that has no node (any more): `words` is its identity. */
+  wasWritten(device: number, words: Int32Array | Uint32Array, since: number): boolean {
+    const hash = hashOf(words[1]!, words[2]!, words[3]!, device);
+    const at = (hash & (WRITTEN_PLACES - 1)) * 2;
+    const written = Atomics.load(this.written, at + 1);
+    return written !== 0 && this.written[at] === hash && ((written - since) | 0) >= 0;
+  }
+
+  /** Remembers of a node that goes when it was last written. Another that falls on the same place takes it. */
+  private rememberWritten(base: number): void {
+    const time = this.words[base + WRITTEN]!;
+    if (time === 0) return;
+    const key = base + IDENTITY;
+    const { words, written } = this;
+    const hash = hashOf(words[key + 1]!, words[key + 2]!, words[key + 3]!, words[base + KIND]! & 0xffff);
+    const at = (hash & (WRITTEN_PLACES - 1)) * 2;
+    written[at] = hash;
+    Atomics.store(written, at + 1, time);
+  }
+
   /**
    * Id of the registered backing file; 0 none, -1 decided against (see filesystem/files.ts). Under `lockNode`, by who has the
    * node pinned. It stays registered when the file is closed, until the node's descriptor goes.
@@ -545,6 +578,12 @@ export class NodeTable {
   parentOf(slot: number): number {
     const base = this.words[slot * WORDS + NAMED]! * NAME_STRIDE;
     return base === 0 ? 0 : this.resolve(this.names[base]!, this.names[base + 1]!);
+  }
+
+  /** Whether that is the remembered place of a node. */
+  isAt(slot: number, parent: number, bytes: Uint8Array, offset: number, length: number): boolean {
+    const base = this.words[slot * WORDS + NAMED]! * NAME_STRIDE;
+    return base !== 0 && this.isNamed(base, parent, bytes, offset, length);
   }
 
   /** Copies the remembered name and its NUL to `to`; returns its length. */
@@ -655,9 +694,7 @@ export class NodeTable {
   }
 
   private bucketOfKey(first: number, second: number, third: number, device: number): number {
-    let hash = Math.imul(first, 0x9e3779b1) ^ Math.imul(second, 0x85ebca6b) ^ Math.imul(third, 0xc2b2ae35) ^ device;
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-    return (hash ^ (hash >>> 13)) & this.mask;
+    return hashOf(first, second, third, device) & this.mask;
   }
 
   private findIn(bucket: number, identity: Identity): number {
@@ -696,6 +733,7 @@ export class NodeTable {
   /** The generation moves on before the slot can be taken again: the old nodeid resolves to nothing from here. */
   private freeSlot(slot: number): void {
     const base = slot * WORDS;
+    this.rememberWritten(base);
     Atomics.add(this.words, base + GENERATION, 1);
     lock(this.header, H_LOCK);
     const named = this.words[base + NAMED]!;

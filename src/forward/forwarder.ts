@@ -155,6 +155,10 @@ export class Forwarder {
 
   /** Queues what an event asks for. To be called before the leases it breaks are broken: they tell what was replaced. */
   collect(event: FanotifyEvent): void {
+    if (Atomics.load(this.helper, 0) === HELPER_GONE) {
+      this.dropAll();
+      return;
+    }
     const { mask } = event;
     if ((mask & FAN_RENAME) !== 0) {
       this.collectRename(event);
@@ -179,7 +183,7 @@ export class Forwarder {
     const again = made && removed && mode !== 0;
     if (again) queue(KIND.DELETE, told);
     if (made) queue(KIND.CREATE, mode !== 0 ? mode & S_IFMT : told);
-    if (object === 0 || !this.context.nodes.mayBeWritten(object, this.since)) {
+    if (!this.mayBeOwn(object, identity)) {
       if ((mask & FAN_MODIFY) !== 0) queue(KIND.MODIFY, told);
       if ((mask & FAN_ATTRIB) !== 0) queue(KIND.ATTRIB, told);
       if ((mask & FAN_CLOSE_WRITE) !== 0 && this.mayOpenForWriting(object, mode)) queue(KIND.CLOSE_WRITE, told);
@@ -371,7 +375,7 @@ export class Forwarder {
   }
 
   private add(job: Job): void {
-    if (this.queue.length - this.head >= QUEUE_MAX || Atomics.load(this.helper, 0) === HELPER_GONE) {
+    if (this.queue.length - this.head >= QUEUE_MAX) {
       this.count('forward_dropped', 1);
       this.stopWaiting(job);
       return;
@@ -380,6 +384,17 @@ export class Forwarder {
     if (this.asked) return;
     this.asked = true;
     this.watching.wantHelper();
+  }
+
+  /** There will be no helper any more. */
+  private dropAll(): void {
+    this.count('forward_dropped', this.queue.length - this.head + this.sent.length);
+    this.queue = [];
+    this.head = 0;
+    this.sent = [];
+    this.written = 0;
+    this.waiting.clear();
+    this.wantsRoom = false;
   }
 
   private stopWaiting(job: Job): void {
@@ -392,6 +407,13 @@ export class Forwarder {
 
   private keyOf(parent: number, name: Uint8Array): string {
     return `${parent}:${Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1')}`;
+  }
+
+  /** Whether data was changed by who has the file open in the view, or had, and the kernel has forgotten the file since. */
+  private mayBeOwn(object: number, identity: Int32Array | null): boolean {
+    const { nodes } = this.context;
+    if (object !== 0) return nodes.mayBeWritten(object, this.since);
+    return identity !== null && nodes.wasWritten(nodes.device(ROOT_SLOT), identity, this.since);
   }
 
   /** The node of a handle if the kernel has it, without a lookup of ours. */

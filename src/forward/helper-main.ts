@@ -9,7 +9,7 @@
 // when the daemon does (its pipe ends; a signal would be forgotten with the first setfsgid(2), see prctl(2)), and when the
 // view is no longer mounted, as its clone would keep the view alive.
 
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -378,7 +378,17 @@ function shouldRepeat(kind: number, error: number): boolean {
   }
 }
 
+/** When memory is short this process goes before the daemon, whose adjustment it has inherited (proc_pid_oom_score_adj(5)). */
+function goFirst(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '500');
+  } catch {
+    // It goes like anybody else then.
+  }
+}
+
 process.title = `fuse-shiftfs-forward ${mountpoint}`;
+goFirst();
 setNotDumpable();
 closeSync(0);
 const helper = new Helper();

@@ -18,6 +18,8 @@ const NODE_FLAGS = ['--max-old-space-size=32', '--max-semi-space-size=1', '--v8-
 const PAUSE_MS = 50;
 const PAUSE_MAX_MS = 30_000;
 const SETTLED_MS = 10_000;
+/** Deaths in a row, none of them later than SETTLED_MS, after which it is given up. */
+const DEATHS_MAX = 10;
 
 /** `waiting`: for the first change by the host that somebody in the view may be waiting for. */
 export type HelperState = 'waiting' | 'starting' | 'running' | 'restarting' | 'gone';
@@ -31,6 +33,8 @@ export class HelperProcess {
   private readonly helper: Int32Array;
   private readonly log: Logger;
   private pause = PAUSE_MS;
+  private deaths = 0;
+  private child: ChildProcess | undefined;
   private readonly mountpoint: string;
   private readonly device: string;
 
@@ -54,6 +58,13 @@ export class HelperProcess {
     this.spawn();
   }
 
+  /** Nothing will be forwarded any more. */
+  giveUp(): void {
+    this.state = 'gone';
+    Atomics.store(this.helper, 0, HELPER_GONE);
+    this.child?.kill('SIGKILL');
+  }
+
   get pid(): number | null {
     const pid = Atomics.load(this.helper, 0);
     return pid < 0 ? null : pid;
@@ -61,11 +72,19 @@ export class HelperProcess {
 
   private spawn(): void {
     const started = performance.now();
-    const child: ChildProcess = spawn(process.execPath, [...NODE_FLAGS, PROGRAM, this.mountpoint, this.device], {
-      stdio: ['ignore', 'ignore', 'pipe', this.jobs.read, this.answers.write, this.wiring.shared.gate],
-      cwd: '/',
-      env: {},
-    });
+    let child: ChildProcess;
+    try {
+      child = spawn(process.execPath, [...NODE_FLAGS, PROGRAM, this.mountpoint, this.device], {
+        stdio: ['ignore', 'ignore', 'pipe', this.jobs.read, this.answers.write, this.wiring.shared.gate],
+        cwd: '/',
+        env: {},
+      });
+    } catch (error) {
+      // Node throws what it does not take for a reason that may pass, such as ENOMEM.
+      this.ended(started, { code: null, signal: null, said: (error as Error).message });
+      return;
+    }
+    this.child = child;
     child.unref();
     let said = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -81,24 +100,37 @@ export class HelperProcess {
     });
     // Node calls this in the turn in which it reaps the process, before which the pid cannot be anybody else's.
     const ended = (code: number | null, signal: string | null): void => {
-      Atomics.store(this.helper, 0, code === HELPER_EXIT.gone ? HELPER_GONE : NO_HELPER);
-      if (code === HELPER_EXIT.gone) {
-        this.state = 'gone';
-        return;
-      }
-      if (performance.now() - started > SETTLED_MS) this.pause = PAUSE_MS;
-      this.state = 'restarting';
-      this.log.warn(
-        { code, signal, said: said.trim(), pause: this.pause },
-        'the process that wakes watchers of the view ended, and is started again',
-      );
-      setTimeout(() => {
-        count(this.control, 'forward_restarts');
-        this.spawn();
-      }, this.pause).unref();
-      this.pause = Math.min(this.pause * 2, PAUSE_MAX_MS);
+      this.ended(started, { code, signal, said: said.trim() });
     };
     child.once('exit', ended);
     if (child.pid === undefined) child.once('error', () => ended(null, null));
+  }
+
+  private ended(started: number, how: { code: number | null; signal: string | null; said: string }): void {
+    this.child = undefined;
+    if (how.code === HELPER_EXIT.gone || this.state === 'gone') {
+      this.giveUp();
+      return;
+    }
+    Atomics.store(this.helper, 0, NO_HELPER);
+    if (performance.now() - started > SETTLED_MS) {
+      this.pause = PAUSE_MS;
+      this.deaths = 0;
+    }
+    if (++this.deaths >= DEATHS_MAX) {
+      this.giveUp();
+      this.log.error(how, 'the process that wakes watchers of the view does not stay; they are not woken any more');
+      return;
+    }
+    this.state = 'restarting';
+    this.log.warn(
+      { ...how, pause: this.pause },
+      'the process that wakes watchers of the view ended, and is started again',
+    );
+    setTimeout(() => {
+      count(this.control, 'forward_restarts');
+      this.spawn();
+    }, this.pause).unref();
+    this.pause = Math.min(this.pause * 2, PAUSE_MAX_MS);
   }
 }

@@ -4,9 +4,12 @@
 import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { StatusReport } from '../../src/daemon/status.js';
 import { withActor } from '../support/actor.js';
+import { detachMountsBelow } from '../support/mounts.js';
 import { run, runOk } from '../support/programs.js';
 import { statusOf } from '../support/status.js';
+import { makeTempDirectory, removeTempDirectory } from '../support/temp.js';
 import { CONTAINER_MAP } from '../support/userns.js';
 import { CLI, mountView, type View, withView } from '../support/view.js';
 import { helperOf, quantile, until } from './support.js';
@@ -200,6 +203,35 @@ test('a view that is read-only has no forwarding, and says so', async () => {
   );
 });
 
+test('nor has a view of a source that is mounted read-only', async () => {
+  const made = makeTempDirectory('read-only');
+  const [writable, source, mountpoint] = ['writable', 'source', 'view'].map((name) => `${made}/${name}`) as [
+    string,
+    string,
+    string,
+  ];
+  for (const directory of [writable, source, mountpoint]) mkdirSync(directory);
+  await runOk(['mount', '--bind', '-o', 'ro', writable, source]);
+  try {
+    const mount = [process.execPath, CLI, 'mount', source, mountpoint, '--map', MAP];
+    const refused = await run([...mount, '--forward-events', 'on']);
+    expect(refused.stderr.toString()).toContain('cannot be forwarded');
+    expect(refused.status).not.toBe(0);
+    await runOk(mount);
+    writeFileSync(`${writable}/f`, 'f');
+    await runOk(['ls', mountpoint]);
+    writeFileSync(`${writable}/f`, 'changed');
+    await sleep(300);
+    const status = JSON.parse(await runOk([process.execPath, CLI, 'status', '--json', mountpoint])) as StatusReport;
+    expect(status.view?.helper).toBeUndefined();
+    expect(status.view?.counters['forward_failed']).toBe(0);
+  } finally {
+    await run([process.execPath, CLI, 'umount', mountpoint]);
+    detachMountsBelow(made);
+    removeTempDirectory(made);
+  }
+});
+
 test('left to itself it starts its process with the first change by the host, which is told, too', async () => {
   await withView({ map: [MAP] }, async (view) => {
     const children = async () => (await runOk(['sh', '-c', `cat /proc/${view.pid}/task/*/children`])).trim();
@@ -216,6 +248,10 @@ test('left to itself it starts its process with the first change by the host, wh
         gid: 0,
       });
       await watcher.sees('CREATE', 'own');
+      // Written, and forgotten by the kernel before its events are read.
+      const fleeting = 'for i in $(seq 50); do echo x > "$1/f$i"; rm "$1/f$i"; done';
+      await runOk(['sh', '-c', fleeting, 'sh', `${view.mountpoint}/d`], container);
+      await sleep(200);
       expect((await statusOf(view)).helper).toEqual({ state: 'waiting', pid: null });
       expect(await children()).toBe('');
       const before = await threads();

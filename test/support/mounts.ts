@@ -48,12 +48,14 @@ export function mountAt(mountpoint: string): Mount | undefined {
 
 /**
  * Somebody's mount namespace, that of a container test beside us for instance, has a copy of the file system, wherever: it
- * keeps the server alive after our unmount.
+ * keeps the server alive after our unmount. Not the helper of the daemon: it must leave by itself.
  */
 export function isMountedElsewhere({ minor }: Mount): boolean {
   return readdirSync('/proc').some((pid) => {
     try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/mountinfo`, 'latin1').includes(` 0:${minor} `);
+      if (!/^\d+$/.test(pid) || !readFileSync(`/proc/${pid}/mountinfo`, 'latin1').includes(` 0:${minor} `))
+        return false;
+      return !readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('fuse-shiftfs-forward');
     } catch {
       // The process ended meanwhile.
       return false;

@@ -39,7 +39,7 @@ import {
 import { writeAttrOut, writeEntry, writeOpenOut } from '../../fuse/reply.js';
 import type { Request } from '../../fuse/request.js';
 import { S_IFDIR, S_IFLNK, S_IFMT } from '../../linux/abi.js';
-import { EAGAIN, EBUSY, ENODATA, ENOENT, EPERM, ESTALE } from '../../linux/errno.js';
+import { EAGAIN, EBUSY, ENODATA, ENOENT, ENOMEM, EPERM, ESTALE } from '../../linux/errno.js';
 import { mapSharedBlock } from '../../linux/foreign.js';
 import { STATX } from '../../linux/layout.js';
 
@@ -146,6 +146,7 @@ export class Forwarded {
       const inElsewhere = this.context.nodes.identityWord(slot, 0) === GHOST_ELSEWHERE;
       return inElsewhere ? this.parentElsewhere(request, out) : AS_ANYBODY;
     }
+    if (this.isInTheWay(slot, request, isName)) return -ENOMEM;
     if (!tagPrepares(request.gid)) {
       Atomics.or(this.records, this.word + JOB.looked, isName ? LOOKED_NAME : LOOKED_NEW_NAME);
     }
@@ -159,6 +160,31 @@ export class Forwarded {
       default:
         return this.isThere(slot, payload) ? AS_ANYBODY : this.renamedEntry(out);
     }
+  }
+
+  /**
+   * Whether the name is that of a directory which the kernel has there by now, and which is not what the helper would be
+   * shown: the kernel would drop it then, and detach what containers have mounted below it. ENOMEM is the answer to which it
+   * drops nothing (fs/fuse/dir.c, fuse_dentry_revalidate). Who has looked it up has no need of the event.
+   */
+  private isInTheWay(parent: number, request: Request, isName: boolean): boolean {
+    const { context, records, word } = this;
+    const { nodes, identity, memory } = context;
+    const { payload, nameLength } = request;
+    const kind = records[word + JOB.kind];
+    const fd = acquire(context, parent);
+    if (fd < 0) return false;
+    const error = identify(context, fd, context.address(payload));
+    nodes.unpin(parent);
+    if (error !== 0 || identity.type !== S_IFDIR) return false;
+    // A directory that is told to have changed, and a rename of it, which takes it along.
+    const same = this.isObject(S_IFDIR);
+    if (same && (kind === KIND.RENAME || (isName && kind !== KIND.CREATE && kind !== KIND.DELETE))) return false;
+    const there = nodes.find(identity);
+    if (there === 0) return false;
+    const placed = nodes.isAt(there, parent, memory.u8, payload, nameLength);
+    nodes.forget(there, 1);
+    return placed;
   }
 
   /** What was deleted: the kernel's own inode when it is gone altogether, so that its watchers are told, too. */
