@@ -216,18 +216,25 @@ export class Breaker {
     this.end();
   }
 
-  /** Revalidates one name by looking, and takes back the attributes of what it stood for. */
+  /** Revalidates one name by looking, and takes back the attributes and pages of what it stood for and stands for. */
   revalidateName(parent: number, name: Uint8Array): void {
     const { nodes } = this.context;
     const { names, record } = this;
     const hash = names.hash(parent, name, 0, name.length);
-    if (!names.get(hash, parent, nodes.generation(parent), name, 0, name.length, record)) return;
-    const { child, childGeneration } = record;
-    this.dropUnlessValid(hash, record, 'look', false);
-    if (child !== 0 && nodes.resolve(child, childGeneration) !== 0) this.breakNode(child);
-    // The name may have been given to something else while it was looked at.
-    const other = record.child;
-    if (other !== child && other !== 0 && nodes.resolve(other, record.childGeneration) !== 0) this.breakNode(other);
+    const generation = nodes.generation(parent);
+    let before = 0;
+    if (names.get(hash, parent, generation, name, 0, name.length, record)) {
+      before = nodes.resolve(record.child, record.childGeneration);
+      this.dropUnlessValid(hash, record, 'look', false);
+      if (before !== 0) this.breakNode(before);
+    }
+    // Without a lease of the name, too: a file that is open has pages.
+    record.parent = parent;
+    record.parentGeneration = generation;
+    record.name.set(name);
+    record.length = name.length;
+    const now = this.look(record);
+    if (typeof now === 'number' && now !== 0 && now !== before) this.breakNode(now);
   }
 
   /** Revalidates the names of one directory, by looking: for a watcher that cannot say which of them changed. */
