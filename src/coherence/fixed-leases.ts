@@ -39,5 +39,9 @@ export class FixedLeases implements Leases {
 
   forget(_slot: number): void {}
 
+  beginsToBeWritten(): boolean {
+    return false;
+  }
+
   settle(): void {}
 }

@@ -30,6 +30,13 @@ import { COHERENCE, MODE_CHILDREN, MODE_FILESYSTEM } from './shared.js';
 const LEASE_SECONDS = 86_400;
 /** The same with a watcher that can miss changes: the bound it states is a second, counted from the look. */
 const SHORT_SECONDS = 0.8;
+/**
+ * The attributes of a file that somebody in the view writes, or has written within so many ms, are not leased: the kernel drops
+ * them itself with each write, and the events of those writes, which look like the host's, would take them back at any
+ * moment. That is worse than useless: a notification makes the kernel throw away the attributes in a reply that is on its
+ * way and go on with the old ones (fs/fuse/inode.c, fuse_change_attributes), so that who was just let in by an ACL is refused.
+ */
+const WRITTEN_MS = 50;
 /** Leases that one reply can grant; a longer listing grants no more. */
 const LOG_CAPACITY = 8192;
 const LOG_BYTES = 1 << 18;
@@ -143,9 +150,17 @@ export class WatchedLeases implements Leases {
       this.watched(slot, -1);
       return 0;
     }
+    if (nodes.isBeingWritten(slot, WRITTEN_MS)) return 0;
     nodes.setFlags(slot, NODE_ATTR_LEASE);
     this.nodeLog[this.nodeCount++] = slot;
     return this.unchanged() ? seconds : 0;
+  }
+
+  beginsToBeWritten(slot: number): boolean {
+    this.context!.nodes.clearFlags(slot, NODE_ATTR_LEASE);
+    // It was the last to be granted.
+    if (this.nodeCount > 0 && this.nodeLog[this.nodeCount - 1] === slot) this.nodeCount--;
+    return true;
   }
 
   keepData(slot: number): boolean {

@@ -271,6 +271,9 @@ function openCreated(
   if (pinned >= 0) {
     error = openHandle(context, slot, pinned, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_TMPFILE));
     if (error < 0) nodes.unpin(slot);
+    else if ((flags & O_ACCMODE) !== O_RDONLY && result.backing > 0 && context.leases.beginsToBeWritten(slot)) {
+      result.attributeSeconds = 0;
+    }
   } else error = pinned;
   if (error < 0) nodes.forget(slot, 1);
   return error;

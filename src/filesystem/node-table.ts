@@ -497,7 +497,15 @@ export class NodeTable {
     return written !== 0 && ((written - since) | 0) >= 0;
   }
 
-  /** The same of an inode that has no node (any more): `words` is its identity. */
+  /** Whether the file is open for writing with passthrough, or was within the last `margin` ms. */
+  isBeingWritten(slot: number, margin: number): boolean {
+    const base = slot * WORDS;
+    if (Atomics.load(this.words, base + WRITERS) !== 0) return true;
+    const written = Atomics.load(this.words, base + WRITTEN);
+    return written !== 0 && ((Date.now() - written) | 0) <= margin;
+  }
+
+  /** `mayBeWritten` of an inode that has no node (any more): `words` is its identity. */
   wasWritten(device: number, words: Int32Array | Uint32Array, since: number): boolean {
     const hash = hashOf(words[1]!, words[2]!, words[3]!, device);
     const at = (hash & (WRITTEN_PLACES - 1)) * 2;
