@@ -100,6 +100,7 @@ test('the directory of a lookup that waits is not waited for before that lookup 
     () => lookUp(2, 3, 4, 'c'),
   );
   expect(outcomes).toEqual([true, true, true]);
+  await drops(3);
   expect(dropped).toEqual(['4/c', '3/b', '2/a']);
 });
 
