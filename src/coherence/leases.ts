@@ -278,7 +278,7 @@ export class WatchedLeases implements Leases {
         const child = nameLog[at + 1]!;
         const ticket = nameLog[at + 4]!;
         // The reply has landed, so the caller may have gone on, and another thread have noted what came of that: it stays.
-        names.putAgain(nodes, hash, parent, child, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!, ticket);
+        names.put(nodes, hash, parent, child, nameBytes, nameLog[at + 2]!, nameLog[at + 3]!, ticket);
       }
     }
     this.nodeCount = 0;

@@ -98,7 +98,8 @@ export class NameTable {
 
   /**
    * Notes that the kernel may have the name, as `child` (0: as absent), before the reply that says so is on its way. The
-   * ticket of the note, which tells where it stands in the order of all notes; 0 when there is no room: grant nothing.
+   * ticket of the note, which tells where it stands in the order of all notes; 0 when there is no room: grant nothing. With
+   * the `ticket` of a note that may have been taken away since, makes that one again, unless there is a later one.
    */
   put(
     nodes: NodeTable,
@@ -108,34 +109,7 @@ export class NameTable {
     from: Uint8Array,
     offset: number,
     length: number,
-  ): number {
-    return this.write(nodes, hash, parent, child, from, offset, length, 0);
-  }
-
-  /** Makes a note again that may have been taken away since. A later note that is there stays. */
-  putAgain(
-    nodes: NodeTable,
-    hash: number,
-    parent: number,
-    child: number,
-    from: Uint8Array,
-    offset: number,
-    length: number,
-    ticket: number,
-  ): void {
-    this.write(nodes, hash, parent, child, from, offset, length, ticket);
-  }
-
-  /** `ticket` 0: a new note. */
-  private write(
-    nodes: NodeTable,
-    hash: number,
-    parent: number,
-    child: number,
-    from: Uint8Array,
-    offset: number,
-    length: number,
-    ticket: number,
+    ticket = 0,
   ): number {
     const bucket = hash & this.mask;
     const stripe = this.stripe(bucket);

@@ -23,7 +23,7 @@ class Name {
   }
 
   noteAgain(child: number, ticket: number): void {
-    this.table.putAgain(nodes, this.hash, DIRECTORY, child, name, 0, name.length, ticket);
+    this.table.put(nodes, this.hash, DIRECTORY, child, name, 0, name.length, ticket);
   }
 
   takeAway(): void {
