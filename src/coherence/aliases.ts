@@ -20,7 +20,7 @@ import { COHERENCE } from './shared.js';
 
 /** Words of the block, in front of the list of doubts: requests made (wraps), and the directory whose lock is waited for. */
 const ASKED = 0;
-const CURRENT = 1;
+export const CURRENT = 1;
 /**
  * A lookup that waits, one for each serving thread. Words: its state, below a number that tells it from the thread's next;
  * the directory it looks in; the entry that is to go.
