@@ -306,6 +306,11 @@ test("ESTALE is the kernel's own while a rename between directories goes on and 
   expect(violations([...history, ['host', move], ['view', walk], ['host', { o: 'tried', s: 125, e: 126 }]])).toEqual([
     dead,
   ]);
+  // With a rename that was itself told so.
+  expect(violations([...history, ['host', move], ['view', walk], ['view', failed]])).toEqual([]);
+  expect(violations([...history, ['host', move], ['view', walk], ['view', { ...failed, s: 131, e: 132 }]])).toEqual([
+    dead,
+  ]);
   expect(violations([...history, ['host', move], ['host', failed]])).toEqual([dead]);
   expect(violations([...history, ['host', move], ['view', { ...failed, s: 2e9, e: 2e9 + 1 }]])).toEqual([dead]);
 });

@@ -521,7 +521,11 @@ export function check(records: readonly Sided<LogRecord>[], options: CheckOption
     }
   const history = new History(mutations, options);
   let refused = 0;
-  const renames = records.filter((record) => record.side === 'view' && NAME_CHANGES.has(record.o));
+  // One that is told ESTALE itself keeps others waiting, or from trying, like any other.
+  const renames = records.filter(
+    (record) =>
+      record.side === 'view' && (NAME_CHANGES.has(record.o) || (record.o === 'bad' && record.path2 !== undefined)),
+  );
   const isOfTheKernel = (failure: Sided<Failure>): boolean =>
     failure.code === 'ESTALE' &&
     failure.side === 'view' &&
