@@ -15,6 +15,8 @@ const run = promisify(execFile);
 
 const READY_MS = 20_000;
 const END_MS = 10_000;
+/** A daemon that used no processor time for so long is ready; CPU times come in ticks of 10 ms. */
+const REST_MS = 200;
 
 export interface Mounted {
   readonly root: string;
@@ -69,6 +71,22 @@ async function endDaemon(daemon: ChildProcess): Promise<void> {
   }
 }
 
+/**
+ * Waits until the daemon does nothing any more: a mount is there before what serves it has finished its start, and that is
+ * not what is measured. (Who mounts in the background waits for it, too: the command returns when all is ready.)
+ */
+async function atRest(mounted: Mounted, signal: AbortSignal): Promise<void> {
+  let before = mounted.cpuSeconds();
+  let since = Date.now();
+  for (const deadline = Date.now() + READY_MS; Date.now() - since < REST_MS && Date.now() < deadline; ) {
+    await delay(REST_MS / 10);
+    signal.throwIfAborted();
+    const now = mounted.cpuSeconds();
+    if (now !== before) since = Date.now();
+    before = now;
+  }
+}
+
 export class Mounter {
   readonly #mounted = new Set<Mounted>();
   readonly #remember: (pid: number) => void;
@@ -100,7 +118,10 @@ export class Mounter {
     this.#mounted.add(mounted);
     try {
       if (daemon === null) await mountIdmapped(paths.source, paths.mountpoint);
-      else await this.#ready(daemon, paths.mountpoint, signal);
+      else {
+        await this.#ready(daemon, paths.mountpoint, signal);
+        await atRest(mounted, signal);
+      }
       return mounted;
     } catch (error) {
       await mounted.unmount();
