@@ -39,9 +39,8 @@ export interface NameTableShared {
   readonly records: SharedArrayBuffer;
 }
 
-/** `capacity` is in bytes of records; untouched ones cost nothing. */
-export function createNameTable(capacity: number): NameTableShared {
-  const buckets = 1 << 18;
+/** `capacity` is in bytes of records; untouched ones cost nothing. `buckets` is a power of 2. */
+export function createNameTable(capacity: number, buckets = 1 << 18): NameTableShared {
   return {
     buckets,
     header: new SharedArrayBuffer((H_WORDS + SIZES + STRIPES) * 4),

@@ -10,7 +10,7 @@ import type { Devices } from './devices.js';
 import type { HandleTable } from './handle-table.js';
 import type { Held } from './held.js';
 import type { LockTable } from './lock-table.js';
-import type { Identity, NodeTable, Place } from './node-table.js';
+import { Identity, type NodeTable, type Place } from './node-table.js';
 
 /** Scratch areas in a thread's memory; the driver's buffers begin at SCRATCH_SIZE. */
 export const AT_STAT = 0;
@@ -145,7 +145,7 @@ export class Context {
   readonly options: FileSystemOptions;
   readonly credentials: Credentials;
   readonly caller: Caller = { uid: 0, gid: 0, pid: 0, umask: 0, group: -1 };
-  readonly identity: Identity = { inoLo: 0, inoHi: 0, device: 0, type: 0, words: new Uint32Array(8) };
+  readonly identity = new Identity();
   readonly result: Result = {
     node: 0,
     moved: false,

@@ -34,7 +34,9 @@ export class Held {
   private readonly counters: Int32Array;
 
   constructor(shared: HeldShared) {
-    this.limits = shared.limits;
+    // Of one shape in every thread: what was sent from another has a shape of its own, for which V8 would compile `take` anew.
+    const { total, reserve, modest } = shared.limits;
+    this.limits = { total, reserve, modest };
     this.counters = new Int32Array(shared.counters);
   }
 

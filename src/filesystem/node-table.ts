@@ -131,14 +131,14 @@ export interface NodeTableOptions {
  * An inode, for `intern` and `find`. The key is the device and `words`: word 0 tells what the others are, the file handle
  * or the birth time and number. `ino` and `type` are what goes with it; `find` does not need them.
  */
-export interface Identity {
-  inoLo: number;
-  inoHi: number;
+export class Identity {
+  inoLo = 0;
+  inoHi = 0;
   /** Index of the device in the device table. */
-  device: number;
+  device = 0;
   /** S_IFMT bits of the mode. */
-  type: number;
-  readonly words: Uint32Array;
+  type = 0;
+  readonly words = new Uint32Array(8);
 }
 
 /** A name in a directory that the kernel may have forgotten since. */
@@ -151,7 +151,7 @@ export interface Place {
 
 export function createNodeTable(options: NodeTableOptions): NodeTableShared {
   // Untouched pages of a zeroed shared buffer cost nothing: capacity is address space, not memory.
-  let buckets = 1 << 16;
+  let buckets = 1 << 8;
   while (buckets < options.capacity / 4) buckets *= 2;
   const ringSize = Math.max(16, options.descriptorBudget);
   return {
@@ -176,7 +176,10 @@ function hashOf(first: number, second: number, third: number, device: number): n
 }
 
 export class NodeTable {
-  readonly shared: NodeTableShared;
+  private readonly capacity: number;
+  private readonly ringSize: number;
+  private readonly pinnedMax: number;
+  private readonly scarceFrom: number;
   private readonly header: Int32Array;
   private readonly words: Int32Array;
   private readonly unsigned: Uint32Array;
@@ -197,7 +200,10 @@ export class NodeTable {
     closeDescriptor: (fd: number) => void,
     closeBacking: (id: number) => void = () => {},
   ) {
-    this.shared = shared;
+    this.capacity = shared.capacity;
+    this.ringSize = shared.ringSize;
+    this.pinnedMax = shared.pinnedMax;
+    this.scarceFrom = shared.scarceFrom;
     this.header = new Int32Array(shared.header);
     this.words = new Int32Array(shared.nodes);
     this.unsigned = new Uint32Array(shared.nodes);
@@ -227,7 +233,7 @@ export class NodeTable {
 
   /** The slot a nodeid names, or 0 when it names nothing (any more). */
   resolve(nodeidLo: number, nodeidHi: number): number {
-    if (nodeidLo === 0 || nodeidLo > this.shared.capacity) return 0;
+    if (nodeidLo === 0 || nodeidLo > this.capacity) return 0;
     const base = nodeidLo * WORDS;
     if (this.unsigned[base + GENERATION] !== nodeidHi || this.words[base + LOOKUPS] === 0) return 0;
     return nodeidLo;
@@ -348,7 +354,7 @@ export class NodeTable {
    * kernel: it may forget the node at any moment. The slot, or 0 when the nodeid names nothing any more.
    */
   hold(nodeidLo: number, nodeidHi: number): number {
-    if (nodeidLo === 0 || nodeidLo > this.shared.capacity) return 0;
+    if (nodeidLo === 0 || nodeidLo > this.capacity) return 0;
     const base = nodeidLo * WORDS;
     const bucket = this.bucketOfNode(base);
     const stripe = H_WORDS + (bucket & (STRIPES - 1));
@@ -451,7 +457,7 @@ export class NodeTable {
       return before - 1;
     }
     if (!cached) return fd;
-    if (fd >= this.shared.scarceFrom) this.evict(SCARCE_EVICT, SCARCE_STEPS);
+    if (fd >= this.scarceFrom) this.evict(SCARCE_EVICT, SCARCE_STEPS);
     this.enterRing(slot);
     return fd;
   }
@@ -461,7 +467,7 @@ export class NodeTable {
    * many of those it is only taken back: the inode is lost with its last name.
    */
   keepPinned(slot: number): void {
-    const full = this.pinnedDescriptors >= this.shared.pinnedMax;
+    const full = this.pinnedDescriptors >= this.pinnedMax;
     if (full || (Atomics.or(this.words, slot * WORDS + FLAGS, NODE_PINNED) & NODE_PINNED) !== 0) this.unpin(slot);
     else Atomics.add(this.header, H_PINNED, 1);
   }
@@ -646,7 +652,7 @@ export class NodeTable {
    */
   sweepFiles(): void {
     lock(this.header, H_RING_LOCK);
-    const size = this.shared.ringSize;
+    const size = this.ringSize;
     for (let place = 0; place < size && this.header[H_RING_FILES]! > 0; place++) {
       const slot = this.ring[place]!;
       if (slot === 0 || this.type(slot) === S_IFDIR) continue;
@@ -657,10 +663,10 @@ export class NodeTable {
   }
 
   /** Gives back up to `count` cached descriptors that nobody uses, looking at `steps` at most; how many it could. */
-  evict(count: number, steps = this.shared.ringSize): number {
+  evict(count: number, steps = this.ringSize): number {
     let evicted = 0;
     lock(this.header, H_RING_LOCK);
-    const size = this.shared.ringSize;
+    const size = this.ringSize;
     for (let step = 0; step < Math.min(size, steps) && evicted < count; step++) {
       const hand = this.header[H_HAND]!;
       this.header[H_HAND] = hand + 1 === size ? 0 : hand + 1;
@@ -678,7 +684,7 @@ export class NodeTable {
     lock(this.header, H_LOCK);
     let slot = this.header[H_FREE]!;
     if (slot !== 0) this.header[H_FREE] = this.words[slot * WORDS + NEXT]!;
-    else if (this.header[H_USED]! < this.shared.capacity) slot = ++this.header[H_USED]!;
+    else if (this.header[H_USED]! < this.capacity) slot = ++this.header[H_USED]!;
     if (slot !== 0) this.header[H_LIVE]!++;
     unlock(this.header, H_LOCK);
     return slot;
@@ -758,7 +764,7 @@ export class NodeTable {
 
   private enterRing(slot: number): void {
     lock(this.header, H_RING_LOCK);
-    const size = this.shared.ringSize;
+    const size = this.ringSize;
     // The clock hand moves until it finds an empty place, emptying those that nobody uses. When every descriptor is in
     // use the newcomer stays outside the ring and is closed by its last user.
     for (let step = 0; step < size; step++) {

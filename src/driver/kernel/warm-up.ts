@@ -16,13 +16,13 @@ import { createDevices, DEVICE_WATCHED, Devices } from '../../filesystem/devices
 import { createHandleTable, HandleTable } from '../../filesystem/handle-table.js';
 import { createHeld, Held } from '../../filesystem/held.js';
 import { createLockTable, LockTable } from '../../filesystem/lock-table.js';
-import { createNodeTable, NodeTable } from '../../filesystem/node-table.js';
+import { createNodeTable, NodeTable, ROOT_SLOT } from '../../filesystem/node-table.js';
 import { initializeRoot } from '../../filesystem/resolve.js';
 import { argumentSizes, IN_HEADER, OP, OP_LIMIT } from '../../fuse/protocol.js';
 import { Request } from '../../fuse/request.js';
 import { IdMap } from '../../idmap/map.js';
 import type { IdMapSpec } from '../../idmap/spec.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } from '../../linux/abi.js';
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH, S_IFDIR } from '../../linux/abi.js';
 import { EAGAIN } from '../../linux/errno.js';
 import { Memory } from '../../linux/memory.js';
 import { close, openat } from '../../linux/syscalls.js';
@@ -31,11 +31,17 @@ import { Dispatcher } from './dispatch.js';
 /** At most this long, ms; a `mount` waits for it. */
 const WARM_UP_MS = 250;
 const ROUNDS = 1_000;
-/** A listing goes with this many of the other requests. */
-const LISTING_EVERY = 16;
+/** A walk over all directories goes with this many of the other requests. */
+const WALK_EVERY = 16;
 const DESCRIPTORS = 16;
+/** So few that several names share one, as they do in a large view; the table of nodes has a quarter of its capacity. */
+const BUCKETS = 256;
+const NODES = 1024;
+/** What a listing asks for: less than there is, and more. */
+const LISTING_SIZES = [4096, 32_768];
 const REPLY_BYTES = 65_536;
-/** Names in the directory of this program, and one that is not. */
+/** A directory of this program, names in it, and one that is not. */
+const DIRECTORY = ['driver', 'kernel'];
 const NAMES = ['dispatch.js', 'shared.js', 'worker.js', 'absent'];
 
 /** Serves made-up requests until the thread is warm. */
@@ -43,7 +49,7 @@ export function warmUp(map: IdMapSpec, setxattrExt: boolean): void {
   const requestAt = (SCRATCH_SIZE + 7) & ~7;
   const replyAt = requestAt + 4096;
   const memory = new Memory(replyAt + REPLY_BYTES);
-  const here = memory.setString(requestAt, fileURLToPath(new URL('.', import.meta.url)));
+  const here = memory.setString(requestAt, fileURLToPath(new URL('../..', import.meta.url)));
   const rootFd = openat(AT_FDCWD, here, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (rootFd < 0) return;
   const context = makeContext(memory, map);
@@ -74,7 +80,7 @@ function makeContext(memory: Memory, map: IdMapSpec): Context {
   const control = new Int32Array(new SharedArrayBuffer(COHERENCE.words * 4));
   control[COHERENCE.mode] = MODE_FILESYSTEM;
   control[COHERENCE.negative] = 1;
-  const leases = new WatchedLeases(control, new NameTable(createNameTable(1 << 20)), {
+  const leases = new WatchedLeases(control, new NameTable(createNameTable(1 << 20, BUCKETS)), {
     armDevice: (device) => {
       devices.set(device, DEVICE_WATCHED);
       return true;
@@ -85,7 +91,7 @@ function makeContext(memory: Memory, map: IdMapSpec): Context {
   });
   const held = new Held(createHeld({ total: DESCRIPTORS, reserve: 0, modest: 0 }));
   const nodes = createNodeTable({
-    capacity: 4096,
+    capacity: NODES,
     descriptorBudget: DESCRIPTORS,
     pinnedMax: 0,
     scarceFrom: 1 << 30,
@@ -130,33 +136,44 @@ class Rounds {
   run(): void {
     const until = performance.now() + WARM_UP_MS;
     for (let round = 0; round < ROUNDS && performance.now() < until; round++) {
-      if (round % LISTING_EVERY === 0) this.list();
+      if (round % WALK_EVERY === 0) this.walk();
       this.use(NAMES[round % NAMES.length]!);
     }
   }
 
-  /** A name: looked up, its attributes, opened, closed, forgotten. */
+  /** A path: looked up name by name, its attributes, opened, closed, forgotten. */
   private use(name: string): void {
     const { context } = this;
-    if (this.send(OP.LOOKUP, 1, [], name) <= 0 || context.result.node === 0) return;
-    const slot = context.result.node;
+    let slot = ROOT_SLOT;
+    for (const part of [...DIRECTORY, name]) {
+      if (this.send(OP.LOOKUP, slot, [], part) <= 0 || context.result.node === 0) return;
+      slot = context.result.node;
+    }
     this.send(OP.GETATTR, slot, [], '');
     this.send(OP.GETXATTR, slot, [256, 0], 'user.none');
     if (this.send(OP.OPEN, slot, [0, 0], '') > 0) this.release(OP.RELEASE, slot);
     this.send(OP.FORGET, slot, [1, 0], '');
   }
 
-  private list(): void {
-    const { context } = this;
-    if (this.send(OP.OPENDIR, 1, [0, 0], '') <= 0) return;
-    const { handle } = context.result;
-    const generation = context.handles.generation(handle);
-    this.send(OP.READDIRPLUS, 1, [handle, generation, 0, 0, 4096], '');
-    this.release(OP.RELEASEDIR, 1);
-    // As new nodes are met again and again, and not the same ones.
-    for (let slot = 2; slot <= context.nodes.highestSlot; slot++) {
-      if (context.nodes.isLive(slot)) this.send(OP.FORGET, slot, [1 << 20, 0], '');
-    }
+  /** Lists every directory, with the attributes of all that is in it, then forgets all of it. */
+  private walk(): void {
+    const { nodes } = this.context;
+    this.list(ROOT_SLOT);
+    for (let slot = ROOT_SLOT + 1; slot <= nodes.highestSlot; slot++)
+      if (nodes.isLive(slot) && nodes.type(slot) === S_IFDIR) this.list(slot);
+    for (let slot = ROOT_SLOT + 1; slot <= nodes.highestSlot; slot++)
+      if (nodes.isLive(slot)) this.send(OP.FORGET, slot, [1 << 20, 0], '');
+  }
+
+  private list(slot: number): void {
+    const { handles, result } = this.context;
+    if (this.send(OP.OPENDIR, slot, [0, 0], '') <= 0) return;
+    const { handle } = result;
+    const generation = handles.generation(handle);
+    for (const opcode of [OP.READDIR, OP.READDIRPLUS])
+      for (const size of LISTING_SIZES) this.send(opcode, slot, [handle, generation, 0, 0, size], '');
+    result.handle = handle;
+    this.release(OP.RELEASEDIR, slot);
   }
 
   private release(opcode: number, slot: number): void {
