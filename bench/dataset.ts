@@ -14,6 +14,7 @@ import { promisify } from 'node:util';
 import type { Loadgen, LoadResult } from './loadgen.js';
 import type { BenchOptions } from './options.js';
 import { UNDERLAY_ID } from './targets.js';
+import { spreadDirectories } from './workspace.js';
 
 export const NEEDLE = 'needle in the haystack';
 const NEEDLE_EVERY = 100;
@@ -173,6 +174,7 @@ export async function makeDataset(
   for (const directory of [source, assets, ...['tree', 'data', 'scratch'].map((name) => join(source, name))]) {
     makeDirectory(directory);
   }
+  spreadDirectories(join(source, 'scratch'));
   const tree = treePaths(options.files, options.dirs);
   for (const directory of tree.dirs) makeDirectory(join(source, directory));
   let sizes = 0n;

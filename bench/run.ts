@@ -2,16 +2,16 @@
 // is not asked again; its reason stands in the table instead of a number.
 
 import { execFile } from 'node:child_process';
-import { chownSync, mkdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chownSync, existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Dataset } from './dataset.js';
 import { HungError } from './loadgen.js';
 import type { Mounted } from './mounting.js';
 import type { BenchOptions } from './options.js';
 import { Estimate } from './progress.js';
-import { ROWS, type Row, type Scene } from './rows.js';
+import { DATA_GROUP, ROWS, type Row, type Scene } from './rows.js';
 import { schedule } from './schedule.js';
 import type { Session } from './session.js';
 import type { Outcome, Sample } from './stats.js';
@@ -115,7 +115,7 @@ export async function runAll(
         }
       } finally {
         for (const mount of mounted.values()) await mount.unmount();
-        for (const target of together) await rm(scratchOf(bench, target), { recursive: true, force: true });
+        for (const target of together) await putAway(bench, group, target);
       }
     }
     if (round === options.rounds - 1) {
@@ -126,8 +126,26 @@ export async function runAll(
   }
 }
 
+/**
+ * Relative to the source. Of another name in each run: ext4 chooses the place by a hash of it (see spreadDirectories), and
+ * the last run's was emptied a moment ago.
+ */
+function scratchName(bench: Bench, target: Target): string {
+  return join('scratch', `${target.id}-${basename(bench.base)}`);
+}
+
 function scratchOf(bench: Bench, target: Target): string {
-  return join(bench.dataset.source, 'scratch', target.id);
+  return join(bench.dataset.source, scratchName(bench, target));
+}
+
+/**
+ * Takes what a visit has made out of everybody's sight. It is deleted with the workspace: whoever makes files soon after
+ * others were deleted pays for it (see rows.ts, smallRow). Only the few large files are not kept for so long.
+ */
+async function putAway(bench: Bench, group: Group, target: Target): Promise<void> {
+  const scratch = scratchOf(bench, target);
+  if (group.rows.every((row) => row.group === DATA_GROUP)) await rm(scratch, { recursive: true, force: true });
+  else if (existsSync(scratch)) await rename(scratch, join(mkdtempSync(join(bench.base, 'done-')), target.id));
 }
 
 function sceneOf(bench: Bench, target: Target, row: Row, mounted: Mounted | null): Scene {
@@ -135,7 +153,7 @@ function sceneOf(bench: Bench, target: Target, row: Row, mounted: Mounted | null
     target,
     root: mounted?.root ?? bench.dataset.source,
     dataset: bench.dataset,
-    scratch: join('scratch', target.id, row.id),
+    scratch: join(scratchName(bench, target), row.id),
     options: bench.options,
     loadgen: bench.loadgen,
     signal: bench.signal,

@@ -1,7 +1,7 @@
 // What is measured: the bare directory, the kernel's idmapped mount, the peers as Debian packages them, and ours. Each
 // says what it does with ids and how its caches agree with the underlay, because speed alone compares nothing.
 
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 /** Owner of everything in the underlay, and what it must show as in a view shifted by SHIFT. */
 export const UNDERLAY_ID = 1000;
@@ -199,11 +199,13 @@ export function mountPaths(
   main: string,
   mountArguments: readonly string[],
 ): MountPaths {
+  // Of another name in each run, like the scratch directories of run.ts.
+  const layers = join(base, `layers-${basename(base)}`);
   return {
     source,
     mountpoint: join(base, 'mnt', target.id),
-    lower: join(base, 'layers', target.id, 'lower'),
-    work: join(base, 'layers', target.id, 'work'),
+    lower: join(layers, target.id, 'lower'),
+    work: join(layers, target.id, 'work'),
     main,
     mountArguments,
   };
