@@ -37,6 +37,11 @@ const SHORT_SECONDS = 0.8;
  * way and go on with the old ones (fs/fuse/inode.c, fuse_change_attributes), so that who was just let in by an ACL is refused.
  */
 const WRITTEN_MS = 50;
+/**
+ * But for an instant, seconds, when it has just been created: without, the very open(2) that created the file asks for them
+ * again (fs/namei.c, may_open). It is over by itself, so there is nothing to note.
+ */
+const UNTIL_OPEN = 0.01;
 /** Leases that one reply can grant; a longer listing grants no more. */
 const LOG_CAPACITY = 8192;
 const LOG_BYTES = 1 << 18;
@@ -156,11 +161,11 @@ export class WatchedLeases implements Leases {
     return this.unchanged() ? seconds : 0;
   }
 
-  beginsToBeWritten(slot: number): boolean {
+  beginsToBeWritten(slot: number): number {
     this.context!.nodes.clearFlags(slot, NODE_ATTR_LEASE);
     // It was the last to be granted.
     if (this.nodeCount > 0 && this.nodeLog[this.nodeCount - 1] === slot) this.nodeCount--;
-    return true;
+    return this.granting ? UNTIL_OPEN : 0;
   }
 
   keepData(slot: number): boolean {

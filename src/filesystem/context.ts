@@ -62,8 +62,8 @@ export interface Leases {
   name(offset: number, length: number, present: boolean, directory: boolean): number;
   /** For how long the attributes of a node may be kept; the node's inode was read after `begin`. */
   attributes(slot: number): number;
-  /** A file just created is open for writing with passthrough. True when its attributes, which were granted, may not be kept. */
-  beginsToBeWritten(slot: number): boolean;
+  /** A file just created is open for writing with passthrough: for how long its attributes may be kept, which `granted` says so far. */
+  beginsToBeWritten(slot: number, granted: number): number;
   /** True when the kernel may keep the pages of a file (or the listing of a directory) that it has. */
   keepData(slot: number): boolean;
   /** True when the kernel may cache the listing of a directory it is about to read; after `begin` of that directory. */

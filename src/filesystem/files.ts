@@ -25,6 +25,8 @@ import {
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
+  S_ISGID,
+  S_ISUID,
 } from '../linux/abi.js';
 import {
   EEXIST,
@@ -271,8 +273,9 @@ function openCreated(
   if (pinned >= 0) {
     error = openHandle(context, slot, pinned, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_TMPFILE));
     if (error < 0) nodes.unpin(slot);
-    else if ((flags & O_ACCMODE) !== O_RDONLY && result.backing > 0 && context.leases.beginsToBeWritten(slot)) {
-      result.attributeSeconds = 0;
+    else if ((flags & O_ACCMODE) !== O_RDONLY && result.backing > 0) {
+      const seconds = context.leases.beginsToBeWritten(slot, result.attributeSeconds);
+      if ((context.statMode() & (S_ISUID | S_ISGID)) === 0) result.attributeSeconds = seconds;
     }
   } else error = pinned;
   if (error < 0) nodes.forget(slot, 1);

@@ -66,7 +66,7 @@ import { warmUp } from './warm-up.js';
 /** Where the transport's buffers begin: the first page after the scratch areas. */
 const TRANSPORT_AT = (SCRATCH_SIZE + 4095) & ~4095;
 
-/** Less than this between two requests and for each, ms, and so many of them: it goes on like that. */
+/** Less than this between two requests, ms, and so many of them: it goes on like that. */
 const CLOSE = 0.1;
 const CLOSE_REQUESTS = 8;
 
@@ -345,16 +345,15 @@ class Server implements Surroundings {
     }
     Atomics.add(workers, base + WORKER.served, 1);
     const ended = countRequest(this.figures, request.opcode, result, started);
-    if (data.accompanied) this.beat(started, ended);
+    if (data.accompanied) this.beat(started);
     this.lastEnd = ended;
   }
 
   /** Wakes the companion when requests follow each other closely. */
-  private beat(started: number, ended: number): void {
+  private beat(started: number): void {
     const { control } = this;
     Atomics.add(control, CONTROL.beats, 1);
-    // What itself takes longer than a wake-up (to create a file, for one) gains nothing, and its disk needs the other core.
-    this.inARow = started - this.lastEnd < CLOSE && ended - started < CLOSE ? this.inARow + 1 : 0;
+    this.inARow = started - this.lastEnd < CLOSE ? this.inARow + 1 : 0;
     if (this.inARow < CLOSE_REQUESTS || Atomics.load(control, CONTROL.companion) !== COMPANION.asleep) return;
     this.inARow = 0;
     Atomics.store(
