@@ -138,7 +138,7 @@ const SEED_BYTES = 100;
 /**
  * A row that does one small operation many times, after half as many on other names; `seeds` makes the names. Those that make
  * files come before those that delete some: ext4 passes over every inode that was deleted within the last minutes
- * (fs/ext4/ialloc.c, recently_deleted), which made a file cost 150 us or 600, depending on who had been measured before.
+ * (fs/ext4/ialloc.c, recently_deleted), which made a file of the bare directory cost 25 us or 600, depending on who had been measured before.
  */
 function smallRow(id: string, title: string, seeds: 'files' | 'xattrs' | 'dirs' | null): Row {
   const count = ({ options: { operations } }: Scene): string[] => [

@@ -11,7 +11,7 @@ const FILES = 200;
 /** Requests that come with starting to work in a directory, and those of a program that was kept from its core for a while. */
 const MARGIN = 40;
 
-/** Requests that `script` costs, a file. `here` is the directory of FILES files, and `extra` the requests that have no file. */
+/** Requests, by name, that `script` costs for the files 0 to FILES: `i`, in the directory `here`. Not those of MARGIN or less. */
 async function requestsOf(view: View, script: string): Promise<Record<string, number>> {
   const before = (await statusOf(view)).requests;
   const all = `const fs = require('node:fs'); const here = process.argv[1];

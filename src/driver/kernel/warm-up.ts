@@ -2,9 +2,9 @@
 // and every thread has its own copy: without this, the first ten thousand names that a view is asked for cost three times
 // what the later ones do (`find` on a view just mounted is that and nothing else).
 //
-// Promises: nothing of the view is touched. Requests are made up and served from tables of their own, over the directory of
-// this program, and only such as read. All descriptors are closed at the end. It stops after WARM_UP_MS, whatever it has
-// reached, and does nothing where the directory cannot be opened. To be called before the thread's own `Context` is made, as
+// Promises: nothing of the view is touched. Requests are made up and served from tables of their own, over the directories
+// of this program, and only such as read. All descriptors are closed at the end. It stops after WARM_UP_MS, whatever it has
+// reached, and does nothing where the program's directory cannot be opened. To be called before the thread's own `Context` is made, as
 // both change the identity of the thread.
 
 import { fileURLToPath } from 'node:url';
@@ -136,7 +136,7 @@ class Rounds {
   run(): void {
     const until = performance.now() + WARM_UP_MS;
     for (let round = 0; round < ROUNDS && performance.now() < until; round++) {
-      if (round % WALK_EVERY === 0) this.walk();
+      if (round % WALK_EVERY === 0) this.walk(until);
       this.use(NAMES[round % NAMES.length]!);
     }
   }
@@ -156,10 +156,10 @@ class Rounds {
   }
 
   /** Lists every directory, with the attributes of all that is in it, then forgets all of it. */
-  private walk(): void {
+  private walk(until: number): void {
     const { nodes } = this.context;
     this.list(ROOT_SLOT);
-    for (let slot = ROOT_SLOT + 1; slot <= nodes.highestSlot; slot++)
+    for (let slot = ROOT_SLOT + 1; slot <= nodes.highestSlot && performance.now() < until; slot++)
       if (nodes.isLive(slot) && nodes.type(slot) === S_IFDIR) this.list(slot);
     for (let slot = ROOT_SLOT + 1; slot <= nodes.highestSlot; slot++)
       if (nodes.isLive(slot)) this.send(OP.FORGET, slot, [1 << 20, 0], '');
